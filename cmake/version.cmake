@@ -1,0 +1,5 @@
+# The commit a binary was built from goes into every results file; asked at build time, so it is never stale.
+add_custom_target(lemoe_version_header
+  COMMAND ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DOUT=${CMAKE_BINARY_DIR}/generated/lemoe_version.h
+          -DVERSION=${PROJECT_VERSION} -P ${CMAKE_SOURCE_DIR}/cmake/write_version.cmake
+  BYPRODUCTS ${CMAKE_BINARY_DIR}/generated/lemoe_version.h)

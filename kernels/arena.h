@@ -1,0 +1,39 @@
+/*
+ * An arena: device memory handed out in order and given back all at once. Three of them own everything on a device:
+ * weights (world), adaptor and optimiser state (run), step (run; reset after each step).
+ */
+#ifndef KERNELS_ARENA_H
+#define KERNELS_ARENA_H
+
+#include "kernels/device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct lemoe_arena lemoe_arena;
+
+/* Local. block_bytes: how much is asked of the device at a time; larger requests get a block of their own. */
+lemoe_status lemoe_arena_create(lemoe_device *device, size_t block_bytes, lemoe_arena **out) LEMOE_MUST_CHECK;
+void lemoe_arena_destroy(lemoe_arena *arena);
+/* Local. 256-byte aligned memory, not cleared, valid until reset past it or destroy. */
+lemoe_status lemoe_arena_alloc(lemoe_arena *arena, size_t n_bytes, void **out) LEMOE_MUST_CHECK;
+/* Local. A tensor of that shape in the arena, not cleared; n_dim sizes follow. */
+lemoe_status lemoe_arena_tensor(lemoe_arena *arena, lemoe_dtype dtype, int n_dim, const int64_t *shape,
+                                lemoe_tensor *out) LEMOE_MUST_CHECK;
+lemoe_status lemoe_arena_matrix(lemoe_arena *arena, lemoe_dtype dtype, int64_t rows, int64_t columns,
+                                lemoe_tensor *out) LEMOE_MUST_CHECK;
+lemoe_status lemoe_arena_vector(lemoe_arena *arena, lemoe_dtype dtype, int64_t n, lemoe_tensor *out) LEMOE_MUST_CHECK;
+/* Local. Everything handed out since `mark` is given back; blocks are kept for the next use. mark 0 is the beginning.
+ */
+size_t lemoe_arena_mark(const lemoe_arena *arena);
+void lemoe_arena_reset(lemoe_arena *arena, size_t mark);
+/* Bytes handed out now, and the most there ever were. */
+size_t lemoe_arena_used_bytes(const lemoe_arena *arena);
+size_t lemoe_arena_peak_bytes(const lemoe_arena *arena);
+lemoe_device *lemoe_arena_device(const lemoe_arena *arena);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,66 @@
+#include "kernels/base/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MESSAGE_BYTES = 2048, TRACE_BYTES = 2048 };
+
+/* The only mutable state of the process besides the log sink. */
+static _Thread_local char error_message[MESSAGE_BYTES];
+static _Thread_local char error_trace[TRACE_BYTES];
+
+static void trace_append(const char *file, int line, const char *function) {
+    size_t used = strlen(error_trace);
+    if (used + 2 < TRACE_BYTES)
+        (void)snprintf(error_trace + used, TRACE_BYTES - used, "%s%s:%d%s%s", used ? "\n" : "", file, line,
+                       function ? " " : "", function ? function : "");
+}
+
+lemoe_status lemoe_raise_at(const char *file, int line, lemoe_status code, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(error_message, MESSAGE_BYTES, format, arguments);
+    va_end(arguments);
+    error_trace[0] = '\0';
+    trace_append(file, line, NULL);
+    return code;
+}
+
+lemoe_status lemoe_error_frame(lemoe_status code, const char *file, int line, const char *function) {
+    trace_append(file, line, function);
+    return code;
+}
+
+const char *lemoe_error_message(void) { return error_message; }
+const char *lemoe_error_trace(void) { return error_trace; }
+
+void lemoe_error_prefix(const char *format, ...) {
+    char old[MESSAGE_BYTES];
+    memcpy(old, error_message, MESSAGE_BYTES);
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(error_message, MESSAGE_BYTES, format, arguments);
+    va_end(arguments);
+    size_t used = strlen(error_message);
+    (void)snprintf(error_message + used, MESSAGE_BYTES - used, ": %s", old);
+}
+
+void lemoe_error_clear(void) {
+    error_message[0] = '\0';
+    error_trace[0] = '\0';
+}
+
+const char *lemoe_status_name(lemoe_status code) {
+    static const char *const names[LEMOE_STATUS_COUNT] = {"ok",    "argument",    "config", "io",   "format",  "memory",
+                                                          "shape", "unsupported", "device", "comm", "numeric", "state"};
+    return (unsigned)code < LEMOE_STATUS_COUNT ? names[code] : "unknown";
+}
+
+#ifdef LEMOE_DEBUG
+void lemoe_assert_failed(const char *file, int line, const char *condition) {
+    (void)fprintf(stderr, "%s:%d: assertion failed: %s\n", file, line, condition);
+    abort();
+}
+#endif
