@@ -1,0 +1,193 @@
+/*
+ * The configuration of one run, resolved and immutable. config_table.c has one row a key (type, default, range,
+ * meaning, offset into this struct, whether it is part of the identity and which method reads it); parsing, checks, the
+ * echo in results, the identity and --describe-config all come from those rows.
+ */
+#ifndef RUNNER_CONFIG_CONFIG_H
+#define RUNNER_CONFIG_CONFIG_H
+
+#include "kernels/base/dtype.h"
+#include "kernels/base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { LEMOE_TEXT_MAX = 1024 }; /* longest string value, NUL included */
+typedef char lemoe_text[LEMOE_TEXT_MAX];
+
+typedef enum lemoe_select { LEMOE_SELECT_FIRST, LEMOE_SELECT_RANDOM } lemoe_select;
+typedef enum lemoe_bad_records { LEMOE_BAD_RECORDS_ERROR, LEMOE_BAD_RECORDS_SKIP } lemoe_bad_records;
+typedef enum lemoe_preset { LEMOE_PRESET_PAPER, LEMOE_PRESET_STABLE } lemoe_preset;
+/* LEMOE.md 2.5: forced = shared projection, always trained, the batch's own expert forced; nearest = ours: the expert
+ * of the stored edit whose feature is nearest; oracle = the true expert, an upper bound. */
+typedef enum lemoe_router_mode { LEMOE_ROUTER_FORCED, LEMOE_ROUTER_NEAREST, LEMOE_ROUTER_ORACLE } lemoe_router_mode;
+/* What a route is computed from: mean embedding, or the FFN input of the edited layer at the last prompt token. */
+typedef enum lemoe_features { LEMOE_FEATURES_EMBEDDING_MEAN, LEMOE_FEATURES_LAST_HIDDEN } lemoe_features;
+/* Which tokens embedding_mean averages: the prompt's (BOS and target never), or the subject's. */
+typedef enum lemoe_granularity { LEMOE_GRANULARITY_INSTANCE, LEMOE_GRANULARITY_ENTITY } lemoe_granularity;
+typedef enum lemoe_gate { LEMOE_GATE_RAW, LEMOE_GATE_RENORM } lemoe_gate;
+typedef enum lemoe_null_route { LEMOE_NULL_NONE, LEMOE_NULL_COSINE } lemoe_null_route;
+/* How the cosine threshold is set, from edit prompts alone (PROTOTYPE.md 5c): midway between the impostors' quantile
+ * and 1; that quantile itself; or midway between impostors and genuine pairs (edit prompts behind other text). */
+typedef enum lemoe_null_rule {
+    LEMOE_NULL_RULE_MID,
+    LEMOE_NULL_RULE_QUANTILE,
+    LEMOE_NULL_RULE_TWO_SIDED
+} lemoe_null_rule;
+typedef enum lemoe_expert_kind { LEMOE_EXPERT_FFN, LEMOE_EXPERT_LORA } lemoe_expert_kind;
+typedef enum lemoe_expert_init { LEMOE_INIT_ZERO_DOWN, LEMOE_INIT_COPY, LEMOE_INIT_COPY_ZERO_DOWN } lemoe_expert_init;
+typedef enum lemoe_adaptor_output { LEMOE_ADAPTOR_NONE, LEMOE_ADAPTOR_BF16, LEMOE_ADAPTOR_FP32 } lemoe_adaptor_output;
+typedef enum lemoe_progress {
+    LEMOE_PROGRESS_AUTO,
+    LEMOE_PROGRESS_TTY,
+    LEMOE_PROGRESS_PLAIN,
+    LEMOE_PROGRESS_NONE
+} lemoe_progress;
+
+typedef struct lemoe_expert_config {
+    lemoe_expert_kind kind;
+    int64_t width; /* ffn: hidden width, 0 = auto (the host's d_ff) */
+    int64_t rank;  /* lora */
+    lemoe_expert_init init;
+} lemoe_expert_config;
+
+/* How a batch is trained; every editor that trains has these keys in its own section. */
+typedef struct lemoe_training_config {
+    double lr;
+    int64_t max_steps; /* optimiser updates a batch */
+    int64_t minibatch; /* edits an update; 0 = the whole batch */
+    double stop_loss;  /* compared with a whole pass's loss; 0 = never */
+    double clip;       /* global gradient norm; 0 = off */
+    double weight_decay;
+} lemoe_training_config;
+
+typedef struct lemoe_config {
+    lemoe_text name;
+    uint64_t seed;
+    struct {
+        lemoe_text path;   /* absolute after resolution */
+        lemoe_dtype dtype; /* bf16, fp16, fp32 */
+    } model;
+    struct {
+        lemoe_text kind, path;
+        int64_t edits; /* 0 = all */
+        lemoe_select select;
+        bool eos;
+        lemoe_bad_records bad_records;
+    } data;
+    struct {
+        lemoe_text method; /* a name of the editor table */
+        int64_t batch_size;
+    } edit;
+    struct {
+        lemoe_preset preset;
+        int64_t layer;
+        lemoe_training_config training;
+        lemoe_router_mode router;
+        lemoe_features features;
+        lemoe_granularity granularity;
+        int64_t top_k; /* 1 */
+        double lambda;
+        lemoe_gate gate;
+        lemoe_null_route null_route; /* key: null */
+        lemoe_null_rule null_rule;
+        double null_quantile; /* of the impostors' largest cosine, e.g. 0.98 */
+        int64_t key_dim;      /* bottleneck of the projection; 0 = auto (d_model / 4) */
+        lemoe_expert_config expert;
+    } lemoe;
+    struct {
+        int64_t layer, experts, top_k;
+        double lambda, balance; /* weight of the auxiliary balance loss */
+        lemoe_training_config training;
+        lemoe_expert_config expert;
+    } moe;
+    struct {
+        int64_t layer;
+        lemoe_training_config training;
+        double norm_constraint; /* largest change of one weight; 0 = off */
+    } ft_m;
+    struct {
+        lemoe_text planner;  /* a name of the planner table */
+        lemoe_text features; /* embedding_mean */
+        uint64_t seed;
+        int64_t restarts;
+    } order;
+    struct {
+        bool immediate, final;
+        int64_t milestones;        /* at most this many, spread over the batches, the last included */
+        bool score_tok, score_all; /* key: scorers, a list */
+    } eval;
+    struct {
+        int64_t tensor; /* 0 = auto */
+        int64_t threads;
+        int64_t micro_batch_tokens; /* 0 = auto */
+        lemoe_text device;          /* auto | cpu | cuda */
+    } parallel;
+    struct {
+        lemoe_text dir;
+        double publish_seconds;
+        lemoe_adaptor_output adaptor;
+        lemoe_progress progress;
+    } output;
+    struct {
+        double every_seconds;
+    } checkpoint;
+    struct {
+        bool disk; /* auto = true */
+        double max_bytes;
+    } cache;
+} lemoe_config;
+
+/* ---- from text to resolved configurations -------------------------------------------------------------------------
+ */
+
+/* All runs of one launch: a base and its axes, expanded in a fixed order (last axis fastest), skips taken out,
+ * duplicates (equal identity) kept once. A file without `sweep:` is a sweep of one. */
+typedef struct lemoe_sweep_spec {
+    int64_t n_run;
+    lemoe_config *runs;
+    int64_t n_axis;
+    char **axis_key;  /* [n_axis] dotted keys that are swept */
+    char **run_label; /* [n_run] "edit.method=lemoe seed=1", "" for a sweep of one */
+    lemoe_text name;
+} lemoe_sweep_spec;
+
+typedef struct lemoe_config_args {
+    const char *path; /* the YAML file's name, for messages and relative paths */
+    const char *text; /* its bytes (broadcast to every rank) */
+    int64_t n_bytes;
+    const char *const *overrides; /* KEY=VALUE, later wins; replaces a swept axis of that key */
+    int64_t n_override;
+    /* the methods and planners that exist, each NULL-terminated: config knows no editor */
+    const char *const *methods;
+    const char *const *planners;
+} lemoe_config_args;
+
+/* Local, pure: equal arguments give equal results on every rank. Errors: CONFIG "file:line:column: reason; remedy"
+ * naming the nearest valid key or value. Keys of a section that belongs to an editor no run uses are errors too. */
+lemoe_status lemoe_config_load(const lemoe_config_args *args, lemoe_sweep_spec **out) LEMOE_MUST_CHECK;
+void lemoe_config_free(lemoe_sweep_spec *spec);
+
+/* Local. The resolved configuration as YAML, every key that the chosen method reads; the caller frees. */
+lemoe_status lemoe_config_print(const lemoe_config *config, char **out) LEMOE_MUST_CHECK;
+/* Local. Every key as a Markdown table: type, default, range, meaning; the caller frees. */
+lemoe_status lemoe_config_describe(char **out) LEMOE_MUST_CHECK;
+/* Local. One value of a config as text by dotted key ("lemoe.lr" -> "0.0002"); the caller frees. For tables of swept
+ * keys. */
+lemoe_status lemoe_config_value(const lemoe_config *config, const char *key, char **out) LEMOE_MUST_CHECK;
+
+/* What identifies a run besides its keys; see DESIGN.md 6. */
+typedef struct lemoe_identity_args {
+    const char *model_fingerprint, *data_fingerprint;
+    int64_t tensor_parallel;
+    const char *device_kind;
+} lemoe_identity_args;
+/* Raised by hand when a change of code changes numbers. */
+enum { LEMOE_NUMERICS_VERSION = 1 };
+/* Local. XXH3-128 in hex over the canonical values of the keys the method reads (paths by fingerprint, numbers by
+ * value, no output or progress keys), TP, device kind, threads, numerics version; and the id shown: readable slug + 8
+ * digits. */
+lemoe_status lemoe_config_identity(const lemoe_config *config, const lemoe_identity_args *args, char identity[33],
+                                   lemoe_text run_id) LEMOE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,23 @@
+/* Files that are either the old one or the whole new one: written under a dot-name in the same folder, fsynced,
+ * renamed, and the folder fsynced. */
+#ifndef RUNNER_IO_ATOMIC_FILE_H
+#define RUNNER_IO_ATOMIC_FILE_H
+
+#include "kernels/base/status.h"
+
+#include <stdio.h>
+
+typedef struct lemoe_atomic_file lemoe_atomic_file;
+
+lemoe_status lemoe_atomic_file_begin(const char *path, lemoe_atomic_file **out) LEMOE_MUST_CHECK;
+/* The stream to write to, and the dot-name for libraries that open by name (then the stream stays unused). */
+FILE *lemoe_atomic_file_stream(lemoe_atomic_file *file);
+const char *lemoe_atomic_file_temporary(const lemoe_atomic_file *file);
+/* Local. Flush, fsync, rename, fsync the folder; frees. On failure the old file stands and the dot-file is removed. */
+lemoe_status lemoe_atomic_file_commit(lemoe_atomic_file *file) LEMOE_MUST_CHECK;
+/* Local. Removes the dot-file; frees; NULL is fine. */
+void lemoe_atomic_file_abandon(lemoe_atomic_file *file);
+/* Local. The second half alone, for journals: fsync of a folder. */
+lemoe_status lemoe_fsync_folder_of(const char *path) LEMOE_MUST_CHECK;
+
+#endif

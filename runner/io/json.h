@@ -1,0 +1,47 @@
+/*
+ * JSON read-only, a thin layer over jansson (the only file that knows it): documents from outside, so duplicate keys
+ * are refused, errors carry line and column, and strings are checked UTF-8.
+ */
+#ifndef RUNNER_IO_JSON_H
+#define RUNNER_IO_JSON_H
+
+#include "kernels/base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct lemoe_json lemoe_json;             /* a document */
+typedef struct lemoe_json_value lemoe_json_value; /* a borrowed node of it */
+
+/* Local. Parses a whole file, at most max_bytes long. Errors: IO (cannot read), FORMAT "path:line:column: reason". */
+lemoe_status lemoe_json_open(const char *path, int64_t max_bytes, lemoe_json **out) LEMOE_MUST_CHECK;
+/* Local. The same for text in memory; name stands in messages. */
+lemoe_status lemoe_json_parse(const char *name, const char *text, int64_t n_bytes, lemoe_json **out) LEMOE_MUST_CHECK;
+void lemoe_json_close(lemoe_json *document);
+const lemoe_json_value *lemoe_json_root(const lemoe_json *document);
+
+typedef enum lemoe_json_kind {
+    LEMOE_JSON_NULL,
+    LEMOE_JSON_BOOL,
+    LEMOE_JSON_INTEGER,
+    LEMOE_JSON_REAL,
+    LEMOE_JSON_STRING,
+    LEMOE_JSON_ARRAY,
+    LEMOE_JSON_OBJECT
+} lemoe_json_kind;
+
+lemoe_json_kind lemoe_json_kind_of(const lemoe_json_value *value);
+const char *lemoe_json_kind_name(lemoe_json_kind kind); /* "a string", "an object", ... for messages */
+/* Array length or number of members; 0 for anything else. */
+int64_t lemoe_json_size(const lemoe_json_value *value);
+const lemoe_json_value *lemoe_json_at(const lemoe_json_value *array, int64_t index);     /* NULL outside */
+const lemoe_json_value *lemoe_json_get(const lemoe_json_value *object, const char *key); /* NULL when missing */
+/* The index-th member in file order. */
+void lemoe_json_member(const lemoe_json_value *object, int64_t index, const char **key, const lemoe_json_value **value);
+/* Values; call only on the matching kind (integer also answers real). Strings are borrowed, may not hold NUL. */
+bool lemoe_json_bool(const lemoe_json_value *value);
+int64_t lemoe_json_integer(const lemoe_json_value *value);
+double lemoe_json_real(const lemoe_json_value *value);
+const char *lemoe_json_string(const lemoe_json_value *value);
+
+#endif

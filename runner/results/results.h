@@ -1,0 +1,95 @@
+/*
+ * The results of one run: rows go into the journal (the truth), the HDF5 file is published from it (the view).
+ *
+ * A dataset is named by its path in results_schema.c; a row range of it is put as plain numbers. Rows count once a
+ * commit frame stands behind them. Only the team's first rank holds a results object; all functions are Local to it.
+ */
+#ifndef RUNNER_RESULTS_RESULTS_H
+#define RUNNER_RESULTS_RESULTS_H
+
+#include "kernels/base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct lemoe_results lemoe_results;
+
+/* Lengths of the axes of results_schema.c. The axes `step` grows as rows are put. */
+typedef struct lemoe_results_axes {
+    int64_t n_edit, n_batch, n_milestone;
+    int64_t n_expert; /* rows of the consistency matrix; its columns are n_expert + 1, the last is none */
+    int n_locality;   /* kinds; names as in lemoe_dataset */
+    const char *const *locality_name;
+} lemoe_results_axes;
+
+typedef struct lemoe_results_args {
+    const char *folder; /* runs/ of the output folder: <run_id>.journal, <run_id>.h5 and <run_id>/ go there */
+    const char *run_id;
+    lemoe_results_axes axes;
+    double publish_seconds; /* at most one publish in that time, besides the last one; 0 = at every commit */
+} lemoe_results_args;
+
+/* Local. Starts a new journal (an unfinished one of the same run is replaced: resuming belongs to a later issue and
+ * takes the same door). Errors: IO naming the path that is in the way; STATE when another process holds the run's lock.
+ */
+lemoe_status lemoe_results_open(const lemoe_results_args *args, lemoe_results **out) LEMOE_MUST_CHECK;
+
+/* Local. A root attribute. */
+lemoe_status lemoe_results_attribute(lemoe_results *results, const char *name, const char *text) LEMOE_MUST_CHECK;
+lemoe_status lemoe_results_attribute_int(lemoe_results *results, const char *name, int64_t value) LEMOE_MUST_CHECK;
+
+/* Local. Rows [first, first + n_rows) of a dataset, values of the type its schema row names: put_f64 for f64/f32
+ * datasets, put_i64 for integer ones, put_text for strings. A row holds the product of the dataset's other axes. Rows
+ * may be put in any order and again (the last put wins). Errors: ARG for an unknown path, wrong type or rows outside
+ * the axis. */
+lemoe_status lemoe_results_put_f64(lemoe_results *results, const char *path, int64_t first, int64_t n_rows,
+                                   const double *values) LEMOE_MUST_CHECK;
+lemoe_status lemoe_results_put_i64(lemoe_results *results, const char *path, int64_t first, int64_t n_rows,
+                                   const int64_t *values) LEMOE_MUST_CHECK;
+lemoe_status lemoe_results_put_text(lemoe_results *results, const char *path, int64_t first, int64_t n_rows,
+                                    const char *const *values) LEMOE_MUST_CHECK;
+/* Local. Writes a commit frame and fsyncs; publishes when the clock allows. */
+lemoe_status lemoe_results_commit(lemoe_results *results) LEMOE_MUST_CHECK;
+/* Local. Sets status and error attributes, commits, publishes whatever the clock says. status: complete, failed,
+ * interrupted. */
+lemoe_status lemoe_results_finish(lemoe_results *results, const char *status, const char *error) LEMOE_MUST_CHECK;
+/* Local. Closes without finishing (the journal stays as committed); NULL is fine. */
+void lemoe_results_close(lemoe_results *results);
+
+/* Local. Replays a journal into a new HDF5 file beside it: dot-file, fsync, rename, fsync of the folder. Uncommitted
+ * rows and a torn tail are left out; damage followed by good frames is an error with its offset unless salvage is set.
+ */
+lemoe_status lemoe_results_publish(const char *journal_path, const char *h5_path, bool salvage) LEMOE_MUST_CHECK;
+
+/* What a finished or running journal says, for tables and for skipping what is done. */
+typedef struct lemoe_results_summary {
+    bool exists;
+    char status[16]; /* complete, failed, interrupted, running, lost */
+    char identity[33];
+    char *error; /* may be NULL; freed by lemoe_results_summary_free */
+    /* means over edits, NaN where there is nothing: [moment][metric], moments base, immediate, final; metrics
+     * reliability, generality, locality (token-level) and the same whole-answer */
+    double score[3][3], score_all[3][3];
+    double consistency; /* mean diagonal of C */
+    double seconds;
+} lemoe_results_summary;
+lemoe_status lemoe_results_read_summary(const char *journal_path, lemoe_results_summary *out) LEMOE_MUST_CHECK;
+void lemoe_results_summary_free(lemoe_results_summary *summary);
+
+/* Local. The schema as JSON (--describe-schema); the caller frees. */
+lemoe_status lemoe_results_describe_schema(char **out) LEMOE_MUST_CHECK;
+
+/* ---- the table of all runs: sweep.h5 ---- */
+
+typedef struct lemoe_sweep_row {
+    const char *run_id;
+    const char *const *axis_values; /* [n_axis] text */
+    int64_t tensor_parallel;
+    const char *device;
+} lemoe_sweep_row;
+/* Local. Writes folder/sweep.h5 anew (dot-file, rename): one row a run, with status and headline metrics read from each
+ * run's journal, and external links to published runs. */
+lemoe_status lemoe_results_publish_sweep(const char *folder, const char *const *axis_keys, int64_t n_axis,
+                                         const lemoe_sweep_row *rows, int64_t n_rows) LEMOE_MUST_CHECK;
+
+#endif
