@@ -1,0 +1,39 @@
+/*
+ * What tensor parallelism needs, and no more: a team of ranks that reduce, gather and broadcast tensors.
+ * Implementations: self (one rank, real), mpi (host memory). Element counts, never bytes.
+ *
+ * Every function that moves data is Collective on the comm: all its ranks call it in the same order with equal counts.
+ */
+#ifndef RUNNER_COMM_COMM_H
+#define RUNNER_COMM_COMM_H
+
+#include "kernels/base/status.h"
+#include "kernels/base/tensor.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct lemoe_comm lemoe_comm;
+
+/* Local. The comm of a single rank. */
+lemoe_status lemoe_comm_self(lemoe_comm **out) LEMOE_MUST_CHECK;
+void lemoe_comm_close(lemoe_comm *comm);
+int lemoe_comm_rank(const lemoe_comm *comm);
+int lemoe_comm_size(const lemoe_comm *comm);
+
+/* Collective. In place, fp32, fp64 or int32; sums in the order the library keeps for one node layout. */
+lemoe_status lemoe_comm_allreduce_sum(lemoe_comm *comm, lemoe_tensor x) LEMOE_MUST_CHECK;
+lemoe_status lemoe_comm_allreduce_max(lemoe_comm *comm, lemoe_tensor x) LEMOE_MUST_CHECK;
+/* Collective. out holds size times the elements of x, in rank order. */
+lemoe_status lemoe_comm_allgather(lemoe_comm *comm, lemoe_tensor x, lemoe_tensor out) LEMOE_MUST_CHECK;
+/* Collective. From rank root to all. */
+lemoe_status lemoe_comm_broadcast(lemoe_comm *comm, int root, lemoe_tensor x) LEMOE_MUST_CHECK;
+/* Collective. Host bytes from rank root to all, any length. */
+lemoe_status lemoe_comm_broadcast_bytes(lemoe_comm *comm, int root, void *bytes, size_t n_bytes) LEMOE_MUST_CHECK;
+/* Collective. All ranks pass their local status; all get the same: OK when every one is OK, else the code of the lowest
+ * failing rank, with that rank's message recorded on all ("rank 2: ..." unless the comm has one rank). How a team
+ * leaves together. */
+lemoe_status lemoe_comm_agree(lemoe_comm *comm, lemoe_status local) LEMOE_MUST_CHECK;
+
+#endif

@@ -1,0 +1,80 @@
+/*
+ * Editors: a table of functions a method, and the only thing that the edit loop, the evaluators and the runs know of
+ * it. No branch on a method's name anywhere else.
+ */
+#ifndef RUNNER_EDIT_EDITOR_H
+#define RUNNER_EDIT_EDITOR_H
+
+#include "runner/comm/tick.h"
+#include "runner/config/config.h"
+#include "runner/model/llama.h"
+
+#include <stdbool.h>
+
+/* What an editor lives in. Everything is borrowed; arenas are on the model's device. */
+typedef struct lemoe_editor_context {
+    const lemoe_config *config;
+    lemoe_llama *model;
+    lemoe_arena *run_arena;   /* until the run ends: adaptor, stored features */
+    lemoe_arena *batch_arena; /* until a batch's training ends: optimiser state, packs. The edit loop resets it */
+    lemoe_arena *step_arena;  /* scratch: whoever uses it marks and resets */
+    int64_t n_batch, batch_size;
+    int64_t micro_batch_tokens; /* resolved */
+    lemoe_tick *tick;
+} lemoe_editor_context;
+
+/* One optimiser update, reported as it happens. */
+typedef struct lemoe_step_record {
+    int64_t batch;
+    double loss, grad_norm, seconds;
+    int64_t n_tok;
+} lemoe_step_record;
+typedef struct lemoe_step_log {
+    lemoe_status (*step)(void *context, const lemoe_step_record *record);
+    void *context;
+} lemoe_step_log;
+
+/* Edits made together. items: role EDIT, with cut_rows and means from the prefix cache. */
+typedef struct lemoe_edit_batch {
+    int64_t index;
+    const lemoe_item *items;
+    int64_t n_items;
+} lemoe_edit_batch;
+
+/* Where the editor sends a sequence. */
+typedef struct lemoe_route {
+    int64_t expert; /* -1: none */
+    double gate;    /* weight of that expert's output */
+    double margin; /* of the decision: top minus second score, or distance to the null threshold if that is nearer; NaN:
+                      none */
+    double share;  /* share of prompt tokens sent to `expert`; 1 for instance routers */
+} lemoe_route;
+
+typedef struct lemoe_editor_ops {
+    const char *name; /* edit.method */
+    /* Local. Makes the editor and registers its seams, which defines the cut. Nothing is changed yet. */
+    lemoe_status (*open)(const lemoe_editor_context *context, void **editor);
+    void (*close)(void *editor);
+    /* Collective. Trains one batch, logging every update. */
+    lemoe_status (*edit_batch)(void *editor, const lemoe_edit_batch *batch, const lemoe_step_log *log);
+    /* --- optional from here: NULL where the method has no such thing --- */
+    /* Local. Routes of items under the editor as it is now. */
+    lemoe_status (*route)(void *editor, const lemoe_item *items, int64_t n_items, lemoe_route *out);
+    /* The expert a batch was trained on, per item (forced ones: the batch's; token-level: most used in its last step).
+     */
+    lemoe_status (*route_trained)(void *editor, const lemoe_edit_batch *batch, lemoe_route *out);
+    /* Threshold of the null route in force; NaN when there is none. */
+    double (*threshold)(const void *editor);
+    /* Experts there are or will be: rows of the consistency matrix. */
+    int64_t (*n_expert)(const void *editor);
+    /* Collective. What was added to the model, gathered on the team's first rank and written to path (safetensors). */
+    lemoe_status (*save)(void *editor, const char *path, lemoe_dtype dtype);
+    /* Bytes of parameters added, over the whole team. */
+    int64_t (*added_bytes)(const void *editor);
+} lemoe_editor_ops;
+
+/* The table. NULL-terminated names for config; find gives NULL for an unknown name. */
+const lemoe_editor_ops *lemoe_editor_find(const char *name);
+const char *const *lemoe_editor_names(void);
+
+#endif
