@@ -142,13 +142,14 @@ typedef struct lemoe_config {
  */
 
 /* All runs of one launch: a base and its axes, expanded in a fixed order (last axis fastest), skips taken out,
- * duplicates (equal identity) kept once. A file without `sweep:` is a sweep of one. */
+ * combinations that differ only in keys the method does not read kept once. A file without `sweep:` is a sweep of one.
+ */
 typedef struct lemoe_sweep_spec {
     int64_t n_run;
     lemoe_config *runs;
     int64_t n_axis;
     char **axis_key;  /* [n_axis] dotted keys that are swept */
-    char **run_label; /* [n_run] "edit.method=lemoe seed=1", "" for a sweep of one */
+    char **run_label; /* [n_run] "edit.method=lemoe seed=1": the axes the run reads; "" for a sweep of one */
     lemoe_text name;
 } lemoe_sweep_spec;
 
@@ -156,15 +157,18 @@ typedef struct lemoe_config_args {
     const char *path; /* the YAML file's name, for messages and relative paths */
     const char *text; /* its bytes (broadcast to every rank) */
     int64_t n_bytes;
-    const char *const *overrides; /* KEY=VALUE, later wins; replaces a swept axis of that key */
+    const char *const *overrides; /* KEY=VALUE, later wins; replaces a swept axis of that key; paths in it start at the
+                                     working directory */
     int64_t n_override;
     /* the methods and planners that exist, each NULL-terminated: config knows no editor */
     const char *const *methods;
     const char *const *planners;
 } lemoe_config_args;
 
-/* Local, pure: equal arguments give equal results on every rank. Errors: CONFIG "file:line:column: reason; remedy"
- * naming the nearest valid key or value. Keys of a section that belongs to an editor no run uses are errors too. */
+/* Local; equal arguments and working directories give equal results on every rank. Errors: CONFIG "file:line:column:
+ * reason; remedy" or "override N ('KEY=VALUE'): reason; remedy", naming the nearest valid key or value. Keys of a
+ * section that belongs to an editor no run uses are errors too; an override of edit.method does not make errors of the
+ * sections that the file's own methods read. */
 lemoe_status lemoe_config_load(const lemoe_config_args *args, lemoe_sweep_spec **out) LEMOE_MUST_CHECK;
 void lemoe_config_free(lemoe_sweep_spec *spec);
 
@@ -172,8 +176,8 @@ void lemoe_config_free(lemoe_sweep_spec *spec);
 lemoe_status lemoe_config_print(const lemoe_config *config, char **out) LEMOE_MUST_CHECK;
 /* Local. Every key as a Markdown table: type, default, range, meaning; the caller frees. */
 lemoe_status lemoe_config_describe(char **out) LEMOE_MUST_CHECK;
-/* Local. One value of a config as text by dotted key ("lemoe.lr" -> "0.0002"); the caller frees. For tables of swept
- * keys. */
+/* Local. One value of a config as text by dotted key ("lemoe.lr" -> "0.0002", 0 of an auto key -> "auto"); "" for a key
+ * that the method does not read; the caller frees. For tables of swept keys. Errors: CONFIG for an unknown key. */
 lemoe_status lemoe_config_value(const lemoe_config *config, const char *key, char **out) LEMOE_MUST_CHECK;
 
 /* What identifies a run besides its keys; see DESIGN.md 6. */

@@ -52,6 +52,9 @@ typedef struct lemoe_route {
 
 typedef struct lemoe_editor_ops {
     const char *name; /* edit.method */
+    /* Local. Whether a model of that shape can be edited with that configuration: layers, widths. Called before anything
+     * starts. */
+    lemoe_status (*check)(const lemoe_config *config, const lemoe_llama_config *shape);
     /* Local. Makes the editor and registers its seams, which defines the cut. Nothing is changed yet. */
     lemoe_status (*open)(const lemoe_editor_context *context, void **editor);
     void (*close)(void *editor);
@@ -63,6 +66,9 @@ typedef struct lemoe_editor_ops {
     /* The expert a batch was trained on, per item (forced ones: the batch's; token-level: most used in its last step).
      */
     lemoe_status (*route_trained)(void *editor, const lemoe_edit_batch *batch, lemoe_route *out);
+    /* Token-level routers only, Local: the expert of every prompt token (BOS left out) of the items, in order: what the
+     * consistency matrix counts for them. out has room for sum of n_prompt - 1. */
+    lemoe_status (*route_tokens)(void *editor, const lemoe_item *items, int64_t n_items, int64_t *out);
     /* Threshold of the null route in force; NaN when there is none. */
     double (*threshold)(const void *editor);
     /* Experts there are or will be: rows of the consistency matrix. */

@@ -36,8 +36,9 @@ const char *lemoe_json_kind_name(lemoe_json_kind kind); /* "a string", "an objec
 int64_t lemoe_json_size(const lemoe_json_value *value);
 const lemoe_json_value *lemoe_json_at(const lemoe_json_value *array, int64_t index);     /* NULL outside */
 const lemoe_json_value *lemoe_json_get(const lemoe_json_value *object, const char *key); /* NULL when missing */
-/* The index-th member in file order. */
-void lemoe_json_member(const lemoe_json_value *object, int64_t index, const char **key, const lemoe_json_value **value);
+/* Local. Visits every member of an object; ends at the first status that is not OK and returns it. */
+typedef lemoe_status (*lemoe_json_visit)(void *context, const char *key, const lemoe_json_value *value);
+lemoe_status lemoe_json_each(const lemoe_json_value *object, lemoe_json_visit visit, void *context) LEMOE_MUST_CHECK;
 /* Values; call only on the matching kind (integer also answers real). Strings are borrowed, may not hold NUL. */
 bool lemoe_json_bool(const lemoe_json_value *value);
 int64_t lemoe_json_integer(const lemoe_json_value *value);

@@ -8,6 +8,7 @@
 #include "kernels/base/status.h"
 #include "kernels/base/tensor.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct lemoe_safetensors lemoe_safetensors;
@@ -30,6 +31,8 @@ int64_t lemoe_safetensors_count(const lemoe_safetensors *file);
 const char *lemoe_safetensors_name(const lemoe_safetensors *file, int64_t index);
 /* 1 when the name is there. */
 int lemoe_safetensors_has(const lemoe_safetensors *file, const char *name);
+/* Bytes of all tensors. */
+int64_t lemoe_safetensors_data_bytes(const lemoe_safetensors *file);
 /* Local. XXH3-128 (hex, 32 characters + NUL) over all headers and file sizes and every tensor's bytes. */
 lemoe_status lemoe_safetensors_fingerprint(const lemoe_safetensors *file, char out[33]) LEMOE_MUST_CHECK;
 

@@ -29,14 +29,18 @@ typedef struct lemoe_results_args {
     double publish_seconds; /* at most one publish in that time, besides the last one; 0 = at every commit */
 } lemoe_results_args;
 
-/* Local. Starts a new journal (an unfinished one of the same run is replaced: resuming belongs to a later issue and
- * takes the same door). Errors: IO naming the path that is in the way; STATE when another process holds the run's lock.
- */
+/* Local. Starts a new journal (an unfinished or failed one of the same run is replaced: resuming belongs to a later
+ * issue and takes the same door). Errors: IO naming the path that is in the way; STATE when another process holds the
+ * run's lock or lease, or when the run is complete already; FORMAT, UNSUPPORTED when what is there cannot be read. */
 lemoe_status lemoe_results_open(const lemoe_results_args *args, lemoe_results **out) LEMOE_MUST_CHECK;
 
-/* Local. A root attribute. */
+/* Local. A root attribute; the last put wins. run_id, schema_version, status, error, started_at, ended_at and
+ * volatile_attributes are written by this module. Errors: ARG for a name that is empty or holds '/'; IO. */
 lemoe_status lemoe_results_attribute(lemoe_results *results, const char *name, const char *text) LEMOE_MUST_CHECK;
 lemoe_status lemoe_results_attribute_int(lemoe_results *results, const char *name, int64_t value) LEMOE_MUST_CHECK;
+/* Local. Marks an attribute as one that may differ between equal runs, besides those the schema's table marks
+ * (git_commit, git_dirty, hosts, slurm_job_id, started_at, ended_at). */
+lemoe_status lemoe_results_attribute_volatile(lemoe_results *results, const char *name) LEMOE_MUST_CHECK;
 
 /* Local. Rows [first, first + n_rows) of a dataset, values of the type its schema row names: put_f64 for f64/f32
  * datasets, put_i64 for integer ones, put_text for strings. A row holds the product of the dataset's other axes. Rows
@@ -48,10 +52,14 @@ lemoe_status lemoe_results_put_i64(lemoe_results *results, const char *path, int
                                    const int64_t *values) LEMOE_MUST_CHECK;
 lemoe_status lemoe_results_put_text(lemoe_results *results, const char *path, int64_t first, int64_t n_rows,
                                     const char *const *values) LEMOE_MUST_CHECK;
-/* Local. Writes a commit frame and fsyncs; publishes when the clock allows. */
+/* Local. Writes a commit frame and fsyncs; publishes when the clock allows. A publish that fails is a warning here: the
+ * rows are safe in the journal. Errors: IO (disk full: the journal stands as of the last commit and can still take
+ * lemoe_results_finish); STATE when the lease was lost. */
 lemoe_status lemoe_results_commit(lemoe_results *results) LEMOE_MUST_CHECK;
-/* Local. Sets status and error attributes, commits, publishes whatever the clock says. status: complete, failed,
- * interrupted. */
+/* Local. Renews the lease when 10 s have passed; from every tick. Errors: as commit. */
+lemoe_status lemoe_results_tick(lemoe_results *results) LEMOE_MUST_CHECK;
+/* Local. Sets status, error (NULL = none) and ended_at, commits, publishes whatever the clock says. status: complete,
+ * failed, interrupted. After complete or failed nothing can be put any more. */
 lemoe_status lemoe_results_finish(lemoe_results *results, const char *status, const char *error) LEMOE_MUST_CHECK;
 /* Local. Closes without finishing (the journal stays as committed); NULL is fine. */
 void lemoe_results_close(lemoe_results *results);
@@ -70,14 +78,21 @@ typedef struct lemoe_results_summary {
     /* means over edits, NaN where there is nothing: [moment][metric], moments base, immediate, final; metrics
      * reliability, generality, locality (token-level) and the same whole-answer */
     double score[3][3], score_all[3][3];
-    double consistency; /* mean diagonal of C */
-    double seconds;
+    int64_t n_score[3][3], n_score_all[3][3]; /* edits behind each mean */
+    double consistency;                       /* mean diagonal of C */
+    double seconds;                           /* sum of /cost/seconds */
+    int64_t peak_bytes;                       /* most of /cost/peak_bytes, -1 when there is none */
 } lemoe_results_summary;
+/* Local. A journal that is not there, or has no commit yet, gives exists = false. A run that has ended is read from the
+ * last frame alone. Errors: IO; FORMAT and UNSUPPORTED as lemoe_results_publish. Free after success. */
 lemoe_status lemoe_results_read_summary(const char *journal_path, lemoe_results_summary *out) LEMOE_MUST_CHECK;
 void lemoe_results_summary_free(lemoe_results_summary *summary);
 
 /* Local. The schema as JSON (--describe-schema); the caller frees. */
 lemoe_status lemoe_results_describe_schema(char **out) LEMOE_MUST_CHECK;
+
+/* "1.10.8": the HDF5 library in use. */
+const char *lemoe_results_hdf5_version(void);
 
 /* ---- the table of all runs: sweep.h5 ---- */
 
@@ -87,8 +102,10 @@ typedef struct lemoe_sweep_row {
     int64_t tensor_parallel;
     const char *device;
 } lemoe_sweep_row;
-/* Local. Writes folder/sweep.h5 anew (dot-file, rename): one row a run, with status and headline metrics read from each
- * run's journal, and external links to published runs. */
+/* Local. Writes folder/sweep.h5 anew (dot-file, rename): one row a run, with status and headline metrics read from
+ * folder/runs/<run_id>.journal, and external links to published runs. A run without journal is `waiting`, one whose
+ * journal cannot be read is `unreadable` with the reason under error. Errors: ARG for an id or key that cannot be a
+ * name; IO. */
 lemoe_status lemoe_results_publish_sweep(const char *folder, const char *const *axis_keys, int64_t n_axis,
                                          const lemoe_sweep_row *rows, int64_t n_rows) LEMOE_MUST_CHECK;
 

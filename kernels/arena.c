@@ -1,0 +1,86 @@
+#include "kernels/arena.h"
+
+#include "kernels/base/mem.h"
+
+enum { ALIGNMENT = 256 };
+
+typedef struct block {
+    void *data;
+    size_t begin, n_bytes; /* begin: the arena position of its first byte */
+} block;
+
+/* Positions grow over all blocks in order; a mark is a position. */
+struct lemoe_arena {
+    lemoe_device *device;
+    size_t block_bytes, used, peak;
+    block *blocks;
+    int64_t n_block, capacity, current;
+};
+
+lemoe_status lemoe_arena_create(lemoe_device *device, size_t block_bytes, lemoe_arena **out) {
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof **out, out));
+    (*out)->device = device;
+    (*out)->block_bytes = block_bytes;
+    return LEMOE_OK;
+}
+
+void lemoe_arena_destroy(lemoe_arena *arena) {
+    if (!arena) return;
+    for (int64_t i = 0; i < arena->n_block; i++) lemoe_device_free(arena->device, arena->blocks[i].data);
+    lemoe_mem_free(arena->blocks);
+    lemoe_mem_free(arena);
+}
+
+/* A block of at least n_bytes after the last one. */
+static lemoe_status add_block(lemoe_arena *arena, size_t n_bytes) {
+    size_t size = n_bytes > arena->block_bytes ? n_bytes : arena->block_bytes;
+    LEMOE_TRY(lemoe_mem_grow(&arena->blocks, &arena->capacity, arena->n_block + 1, sizeof *arena->blocks));
+    block *last = arena->n_block ? &arena->blocks[arena->n_block - 1] : NULL, *b = &arena->blocks[arena->n_block];
+    *b = (block){NULL, last ? last->begin + last->n_bytes : 0, size};
+    LEMOE_TRY(lemoe_device_alloc(arena->device, size, &b->data));
+    arena->n_block++;
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_arena_alloc(lemoe_arena *arena, size_t n_bytes, void **out) {
+    size_t wanted = (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (wanted == 0) wanted = ALIGNMENT;
+    for (;; arena->current++) {
+        if (arena->current == arena->n_block) LEMOE_TRY(add_block(arena, wanted));
+        block *b = &arena->blocks[arena->current];
+        if (arena->used < b->begin) arena->used = b->begin;
+        if (arena->used + wanted > b->begin + b->n_bytes) continue;
+        *out = (char *)b->data + (arena->used - b->begin);
+        arena->used += wanted;
+        if (arena->used > arena->peak) arena->peak = arena->used;
+        return LEMOE_OK;
+    }
+}
+
+lemoe_status lemoe_arena_tensor(lemoe_arena *arena, lemoe_dtype dtype, int n_dim, const int64_t *shape, lemoe_tensor *out) {
+    *out = (lemoe_tensor){NULL, dtype, n_dim, {1, 1, 1, 1}};
+    for (int i = 0; i < n_dim; i++) out->shape[i] = shape[i];
+    return lemoe_arena_alloc(arena, lemoe_tensor_bytes(out), &out->data);
+}
+
+lemoe_status lemoe_arena_matrix(lemoe_arena *arena, lemoe_dtype dtype, int64_t rows, int64_t columns, lemoe_tensor *out) {
+    return lemoe_arena_tensor(arena, dtype, 2, (int64_t[]){rows, columns}, out);
+}
+
+lemoe_status lemoe_arena_vector(lemoe_arena *arena, lemoe_dtype dtype, int64_t n, lemoe_tensor *out) {
+    return lemoe_arena_tensor(arena, dtype, 1, &n, out);
+}
+
+size_t lemoe_arena_mark(const lemoe_arena *arena) { return arena->used; }
+
+void lemoe_arena_reset(lemoe_arena *arena, size_t mark) {
+    arena->used = mark;
+    arena->current = 0;
+    while (arena->current < arena->n_block &&
+           mark >= arena->blocks[arena->current].begin + arena->blocks[arena->current].n_bytes)
+        arena->current++;
+}
+
+size_t lemoe_arena_used_bytes(const lemoe_arena *arena) { return arena->used; }
+size_t lemoe_arena_peak_bytes(const lemoe_arena *arena) { return arena->peak; }
+lemoe_device *lemoe_arena_device(const lemoe_arena *arena) { return arena->device; }

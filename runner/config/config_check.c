@@ -1,0 +1,204 @@
+#include "runner/config/config_check.h"
+
+#include "kernels/base/mem.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const lemoe_config_setting *chosen_by_name(lemoe_config_chosen chosen, const char *name) {
+    return chosen[lemoe_config_key_index(lemoe_config_find_key(name))];
+}
+
+const char *lemoe_config_chosen_method(lemoe_config_chosen chosen) {
+    const lemoe_config_setting *setting = chosen_by_name(chosen, "edit.method");
+    return setting ? setting->text : lemoe_config_find_key("edit.method")->fallback;
+}
+
+/* ---- resolving ---- */
+
+static lemoe_status set_defaults(const lemoe_config_source *source, lemoe_config *out) {
+    lemoe_config_place nowhere = {0, 1, 1};
+    lemoe_config_scope scope = lemoe_config_source_scope(source, nowhere);
+    int64_t n_key = 0;
+    const lemoe_config_key *keys = lemoe_config_keys(&n_key);
+    for (int64_t i = 0; i < n_key; i++)
+        if (keys[i].fallback && !(keys[i].flags & LEMOE_KEY_DERIVED))
+            LEMOE_TRY(lemoe_config_value_set(&keys[i], &scope, keys[i].fallback, out));
+    return LEMOE_OK;
+}
+
+/* A preset sets a key only where the user did not. */
+static lemoe_status apply_presets(const lemoe_config_source *source, lemoe_config_chosen chosen, const char *method,
+                                  lemoe_config *out) {
+    lemoe_config_place nowhere = {0, 1, 1};
+    lemoe_config_scope scope = lemoe_config_source_scope(source, nowhere);
+    int64_t n_preset = 0;
+    const lemoe_config_preset *presets = lemoe_config_presets(&n_preset);
+    for (int64_t i = 0; i < n_preset; i++) {
+        const lemoe_config_key *selector = lemoe_config_find_key(presets[i].selector);
+        const lemoe_config_setting *selected = chosen_by_name(chosen, presets[i].selector);
+        if (!lemoe_config_key_is_read(selector, method)) continue;
+        if (strcmp(selected ? selected->text : selector->fallback, presets[i].preset) != 0) continue;
+        LEMOE_TRY(lemoe_config_value_set(lemoe_config_find_key(presets[i].key), &scope, presets[i].value, out));
+    }
+    return LEMOE_OK;
+}
+
+static lemoe_status apply_settings(const lemoe_config_source *source, lemoe_config_chosen chosen, const char *method,
+                                   lemoe_config *out) {
+    for (int64_t i = 0; i < source->n_key; i++) {
+        if (!chosen[i] || !lemoe_config_key_is_read(chosen[i]->key, method)) continue;
+        lemoe_config_scope scope = lemoe_config_source_scope(source, chosen[i]->place);
+        LEMOE_TRY(lemoe_config_value_set(chosen[i]->key, &scope, chosen[i]->text, out));
+    }
+    return LEMOE_OK;
+}
+
+/* "configs/my run.yaml" -> "my-run". */
+static void name_from_file(const char *path, lemoe_text out) {
+    const char *slash = strrchr(path, '/');
+    const char *base = slash ? slash + 1 : path;
+    size_t length = strlen(base);
+    const char *dot = strrchr(base, '.');
+    if (dot && dot != base) length = (size_t)(dot - base);
+    if (length > 100) length = 100;
+    memset(out, 0, LEMOE_TEXT_MAX);
+    for (size_t i = 0; i < length; i++) {
+        char letter[2] = {base[i], '\0'};
+        bool is_inner = i > 0 && (base[i] == '.' || base[i] == '-');
+        out[i] = is_inner || lemoe_config_name_is_safe(letter) ? base[i] : '_';
+    }
+    if (length == 0) memcpy(out, "run", 4);
+}
+
+static lemoe_status derive(const lemoe_config_source *source, lemoe_config_chosen chosen, lemoe_config *out) {
+    if (!chosen_by_name(chosen, "name")) name_from_file(source->args->path, out->name);
+    if (!chosen_by_name(chosen, "output.dir"))
+        (void)snprintf(out->output.dir, sizeof out->output.dir, "results/%.*s", 200, out->name);
+    return LEMOE_OK;
+}
+
+static lemoe_status check_required(const lemoe_config_source *source, lemoe_config_chosen chosen) {
+    lemoe_config_place start = {0, 1, 1};
+    int64_t n_key = 0;
+    const lemoe_config_key *keys = lemoe_config_keys(&n_key);
+    for (int64_t i = 0; i < n_key; i++)
+        if (!keys[i].fallback && !chosen[i])
+            return lemoe_config_fail(source->args, start, "key '%s' is missing; write it in the file or as an override",
+                                     keys[i].name);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_config_resolve(const lemoe_config_source *source, lemoe_config_chosen chosen, lemoe_config *out) {
+    const char *method = lemoe_config_chosen_method(chosen);
+    memset(out, 0, sizeof *out);
+    LEMOE_TRY(check_required(source, chosen));
+    LEMOE_TRY(set_defaults(source, out));
+    LEMOE_TRY(apply_presets(source, chosen, method, out));
+    LEMOE_TRY(apply_settings(source, chosen, method, out));
+    return derive(source, chosen, out);
+}
+
+/* ---- checks over several keys ---- */
+
+/* Where to point: at the first of these keys that was written, else at the file's start. */
+static lemoe_config_place place_of(lemoe_config_chosen chosen, const char *const *names) {
+    for (; *names; names++) {
+        const lemoe_config_setting *setting = chosen_by_name(chosen, *names);
+        if (setting) return setting->place;
+    }
+    lemoe_config_place start = {0, 1, 1};
+    return start;
+}
+
+static lemoe_status fail_run(const lemoe_config_source *source, lemoe_config_chosen chosen, const char *const *names,
+                             const char *label, const char *message) {
+    const char *remedy = *label ? ", or leave the combination out with sweep.skip" : "";
+    return lemoe_config_fail(source->args, place_of(chosen, names), "%s%s%s%.400s%s", message, remedy,
+                             *label ? " (run " : "", label, *label ? ")" : "");
+}
+
+static bool copies_host(const lemoe_expert_config *expert) {
+    return expert->kind == LEMOE_EXPERT_LORA && expert->init != LEMOE_INIT_ZERO_DOWN;
+}
+
+static lemoe_status check_lemoe(const lemoe_config_source *source, lemoe_config_chosen chosen,
+                                const lemoe_config *config, const char *label) {
+    static const char *const gate[] = {"lemoe.gate", "lemoe.router", "lemoe.preset", NULL};
+    static const char *const granularity[] = {"lemoe.granularity", "lemoe.features", "lemoe.preset", NULL};
+    static const char *const init[] = {"lemoe.expert.init", "lemoe.expert.kind", NULL};
+    if (config->lemoe.gate == LEMOE_GATE_RAW && config->lemoe.router == LEMOE_ROUTER_NEAREST)
+        return fail_run(source, chosen, gate, label,
+                        "lemoe.gate raw is a softmax probability, and lemoe.router nearest has no softmax; use "
+                        "lemoe.gate renorm");
+    if (config->lemoe.features == LEMOE_FEATURES_LAST_HIDDEN && config->lemoe.granularity == LEMOE_GRANULARITY_ENTITY)
+        return fail_run(source, chosen, granularity, label,
+                        "lemoe.granularity entity averages the subject's embeddings, and lemoe.features last_hidden "
+                        "averages nothing; use lemoe.granularity instance or lemoe.features embedding_mean");
+    if (copies_host(&config->lemoe.expert))
+        return fail_run(source, chosen, init, label,
+                        "lemoe.expert.kind lora cannot start as a copy of the host FFN; use lemoe.expert.init "
+                        "zero_down");
+    return LEMOE_OK;
+}
+
+static lemoe_status check_moe(const lemoe_config_source *source, lemoe_config_chosen chosen, const lemoe_config *config,
+                              const char *label) {
+    static const char *const top_k[] = {"moe.top_k", "moe.experts", NULL};
+    static const char *const init[] = {"moe.expert.init", "moe.expert.kind", NULL};
+    if (config->moe.top_k > config->moe.experts)
+        return fail_run(source, chosen, top_k, label,
+                        "moe.top_k is above moe.experts; no token can be routed to more experts than there are, "
+                        "lower moe.top_k");
+    if (copies_host(&config->moe.expert))
+        return fail_run(source, chosen, init, label,
+                        "moe.expert.kind lora cannot start as a copy of the host FFN; use moe.expert.init zero_down");
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_config_check_run(const lemoe_config_source *source, lemoe_config_chosen chosen,
+                                    const lemoe_config *config, const char *label) {
+    static const char *const eval[] = {"eval.final", "eval.immediate", "eval.milestones", NULL};
+    if (!config->eval.immediate && !config->eval.final && config->eval.milestones == 0)
+        return fail_run(source, chosen, eval, label,
+                        "eval.immediate, eval.final and eval.milestones are all off, so nothing would be scored; turn "
+                        "one on");
+    /* keys of the sections not read keep their defaults, which pass */
+    LEMOE_TRY(check_lemoe(source, chosen, config, label));
+    return check_moe(source, chosen, config, label);
+}
+
+/* ---- keys nobody reads ---- */
+
+static bool read_by_some_run(const lemoe_config_source *source, const lemoe_config_key *key) {
+    const lemoe_config_key *method = lemoe_config_find_key("edit.method");
+    for (int64_t i = 0; i < source->n_axis; i++) {
+        if (source->axes[i].key != method) continue;
+        for (int64_t j = 0; j < source->axes[i].n; j++)
+            if (lemoe_config_key_is_read(key, source->axes[i].items[j].text)) return true;
+        return false;
+    }
+    const lemoe_config_setting *plain = &source->base[lemoe_config_key_index(method)];
+    return lemoe_config_key_is_read(key, plain->key ? plain->text : method->fallback);
+}
+
+static lemoe_status check_read(const lemoe_config_source *source, const lemoe_config_key *key,
+                               lemoe_config_place place) {
+    bool by_file = place.i_override == 0 && source->read_by_file[lemoe_config_key_index(key)];
+    if (by_file || read_by_some_run(source, key)) return LEMOE_OK;
+    return lemoe_config_fail(source->args, place,
+                             "key '%s' is read by no run: only edit.method '%.*s' reads it; remove the key or use that "
+                             "method",
+                             key->name, (int)strcspn(key->name, "."), key->name);
+}
+
+lemoe_status lemoe_config_check_sections(const lemoe_config_source *source) {
+    for (int64_t i = 0; i < source->n_key; i++)
+        if (source->base[i].key) LEMOE_TRY(check_read(source, source->base[i].key, source->base[i].key_place));
+    for (int64_t i = 0; i < source->n_axis; i++)
+        LEMOE_TRY(check_read(source, source->axes[i].key, source->axes[i].place));
+    for (int64_t i = 0; i < source->n_skip; i++)
+        for (int64_t j = 0; j < source->skips[i].n; j++)
+            LEMOE_TRY(check_read(source, source->skips[i].items[j].key, source->skips[i].items[j].key_place));
+    return LEMOE_OK;
+}

@@ -1,0 +1,53 @@
+/*
+ * The three metrics of a run at its moments. The evaluator holds the stream's items and the pristine model's
+ * predictions; each call scores a range of batches in every role and puts the rows into the results (LEMOE.md 4,
+ * DESIGN.md 8).
+ *
+ * Batches are the unit of packing: base, immediate, milestone and final score a batch in the same packs, so an edit
+ * that nothing touched has bit-equal logits at every moment.
+ */
+#ifndef RUNNER_EVAL_EVALUATOR_H
+#define RUNNER_EVAL_EVALUATOR_H
+
+#include "runner/eval/score.h"
+#include "runner/results/results.h"
+
+/* The stream, in editing order. */
+typedef struct lemoe_eval_stream {
+    int64_t n_edit, n_batch;
+    int n_role, n_locality;
+    const char *const *locality_name; /* as in lemoe_dataset; [0] is "" */
+    const int64_t *batch_start;       /* [n_batch + 1] */
+    const lemoe_item *items;          /* [n_role][n_edit] */
+} lemoe_eval_stream;
+
+typedef struct lemoe_evaluator lemoe_evaluator;
+
+typedef enum lemoe_moment { LEMOE_MOMENT_BASE, LEMOE_MOMENT_IMMEDIATE, LEMOE_MOMENT_FINAL } lemoe_moment;
+
+typedef struct lemoe_evaluator_args {
+    lemoe_scorer scorer;
+    const lemoe_eval_stream *stream; /* borrowed */
+    lemoe_results *results;          /* NULL on ranks other than the team's first */
+    bool score_tok, score_all;
+} lemoe_evaluator_args;
+
+/* Local. */
+lemoe_status lemoe_evaluator_create(const lemoe_evaluator_args *args, lemoe_evaluator **out) LEMOE_MUST_CHECK;
+void lemoe_evaluator_destroy(lemoe_evaluator *evaluator);
+
+/* Headline means of the last scoring, for progress lines: over what was just scored. */
+typedef struct lemoe_eval_means {
+    double reliability, generality, locality;
+} lemoe_eval_means;
+
+/* Collective. Scores all edits of batches [first, first + n_batches) and puts /eval/<moment>/... rows. BASE must come
+ * first, with seams inactive, over all batches: its predictions are what locality is compared with, ever after. */
+lemoe_status lemoe_evaluator_score(lemoe_evaluator *evaluator, lemoe_moment moment, int64_t first, int64_t n_batches,
+                                   lemoe_eval_means *means) LEMOE_MUST_CHECK;
+/* Collective. Scores batches [0, n_done) and puts row `milestone` of /eval/milestone/...; from_last: the scores of the
+ * last call cover those batches at this very state of the model and are taken instead of computing them again. */
+lemoe_status lemoe_evaluator_milestone(lemoe_evaluator *evaluator, int64_t milestone, int64_t n_done,
+                                       bool from_last) LEMOE_MUST_CHECK;
+
+#endif

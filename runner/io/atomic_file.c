@@ -1,0 +1,84 @@
+#include "runner/io/atomic_file.h"
+
+#include "kernels/base/mem.h"
+#include "runner/io/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+struct lemoe_atomic_file {
+    char *path, *temporary;
+    FILE *stream;
+};
+
+static void destroy(lemoe_atomic_file *file) {
+    if (file->stream) (void)fclose(file->stream);
+    lemoe_mem_free(file->path);
+    lemoe_mem_free(file->temporary);
+    lemoe_mem_free(file);
+}
+
+lemoe_status lemoe_atomic_file_begin(const char *path, lemoe_atomic_file **out) {
+    lemoe_atomic_file *file = NULL;
+    lemoe_status status = LEMOE_OK;
+    char *folder = NULL;
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *file, &file));
+    LEMOE_TRY_GOTO(lemoe_file_folder_of(path, &folder));
+    LEMOE_TRY_GOTO(lemoe_mem_strdup(path, &file->path));
+    LEMOE_TRY_GOTO(lemoe_mem_printf(&file->temporary, "%s/.%s.%ld", folder, name, (long)getpid()));
+    file->stream = fopen(file->temporary, "wb");
+    if (!file->stream)
+        LEMOE_TRY_GOTO(lemoe_raise(LEMOE_ERR_IO, "%s: cannot be written: %s", file->temporary, strerror(errno)));
+    *out = file;
+out:
+    lemoe_mem_free(folder);
+    if (status != LEMOE_OK) destroy(file);
+    return status;
+}
+
+FILE *lemoe_atomic_file_stream(lemoe_atomic_file *file) { return file->stream; }
+const char *lemoe_atomic_file_temporary(const lemoe_atomic_file *file) { return file->temporary; }
+
+void lemoe_atomic_file_abandon(lemoe_atomic_file *file) {
+    if (!file) return;
+    (void)unlink(file->temporary);
+    destroy(file);
+}
+
+static lemoe_status fsync_path(const char *path, int flags) {
+    int file = open(path, flags | O_CLOEXEC);
+    LEMOE_CHECK(file >= 0, LEMOE_ERR_IO, "%s: cannot be opened to be made durable: %s", path, strerror(errno));
+    int failed = fsync(file), reason = errno;
+    (void)close(file);
+    LEMOE_CHECK(failed == 0, LEMOE_ERR_IO, "%s: cannot be made durable: %s", path, strerror(reason));
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_fsync_folder_of(const char *path) {
+    char *folder = NULL;
+    LEMOE_TRY(lemoe_file_folder_of(path, &folder));
+    lemoe_status status = fsync_path(folder, O_RDONLY | O_DIRECTORY);
+    lemoe_mem_free(folder);
+    return status;
+}
+
+static lemoe_status finish(lemoe_atomic_file *file) {
+    int failed = ferror(file->stream) || fflush(file->stream) != 0, reason = errno;
+    failed = fclose(file->stream) != 0 || failed;
+    file->stream = NULL;
+    LEMOE_CHECK(!failed, LEMOE_ERR_IO, "%s: writing failed: %s", file->temporary, strerror(reason));
+    LEMOE_TRY(fsync_path(file->temporary, O_RDONLY)); /* by name: a library may have replaced what the stream opened */
+    LEMOE_CHECK(rename(file->temporary, file->path) == 0, LEMOE_ERR_IO, "%s: cannot be renamed to %s: %s",
+                file->temporary, file->path, strerror(errno));
+    return lemoe_fsync_folder_of(file->path);
+}
+
+lemoe_status lemoe_atomic_file_commit(lemoe_atomic_file *file) {
+    lemoe_status status = finish(file);
+    if (status != LEMOE_OK) (void)unlink(file->temporary);
+    destroy(file);
+    return status;
+}

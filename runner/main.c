@@ -1,0 +1,91 @@
+/* lemoe-run: start, one call, report, exit status. */
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "kernels/device.h"
+#include "lemoe_version.h"
+#include "runner/comm/team.h"
+#include "runner/config/config.h"
+#include "runner/edit/editor.h"
+#include "runner/results/results.h"
+#include "runner/sweep/options.h"
+#include "runner/sweep/sweep.h"
+#include "runner/sweep/table.h"
+
+#include <stdio.h>
+
+static lemoe_status print_text(lemoe_status status, char *text) {
+    if (status == LEMOE_OK) (void)fputs(text, stdout);
+    lemoe_mem_free(text);
+    return status;
+}
+
+static lemoe_status print_version(void) {
+    lemoe_device *device = NULL;
+    LEMOE_TRY(lemoe_device_open("cpu", 1, &device));
+    (void)printf(
+        "lemoe %s\ncommit %s%s\nMPI    %s\nHDF5   %s\nCPU    %s\nCUDA   not in this build\nNCCL   not in this build\n",
+        LEMOE_VERSION, LEMOE_GIT_COMMIT, LEMOE_GIT_DIRTY ? " (with local changes)" : "", lemoe_launch_mpi_version(),
+        lemoe_results_hdf5_version(), lemoe_device_domain(device));
+    lemoe_device_close(device);
+    return LEMOE_OK;
+}
+
+static lemoe_status list_editors(void) {
+    for (const char *const *name = lemoe_editor_names(); *name; name++) (void)puts(*name);
+    return LEMOE_OK;
+}
+
+/* Commands that look at things and start nothing: no MPI needed. */
+static lemoe_status run_alone(const lemoe_options *options) {
+    char *text = NULL;
+    switch (options->command) {
+    case LEMOE_COMMAND_STATUS: return lemoe_table_status(options->folder, options->json, stdout);
+    case LEMOE_COMMAND_REPUBLISH: return lemoe_table_republish(options->folder, options->salvage, stdout);
+    case LEMOE_COMMAND_DESCRIBE_CONFIG: return print_text(lemoe_config_describe(&text), text);
+    case LEMOE_COMMAND_DESCRIBE_SCHEMA: return print_text(lemoe_results_describe_schema(&text), text);
+    case LEMOE_COMMAND_LIST_EDITORS: return list_editors();
+    case LEMOE_COMMAND_VERSION: return print_version();
+    default: return print_text(lemoe_options_help(&text), text);
+    }
+}
+
+/* Nothing started yet: one clear line, once, whatever the number of ranks. */
+static int refuse(const lemoe_launch *launch, int rank) {
+    (void)launch;
+    if (rank == 0) (void)fprintf(stderr, "lemoe-run: %s\n", lemoe_error_message());
+    return LEMOE_EXIT_NOTHING_STARTED;
+}
+
+static int launch_sweep(lemoe_launch *launch, const lemoe_options *options) {
+    int rank = lemoe_comm_rank(lemoe_launch_world(launch)), exit_status = LEMOE_EXIT_OK;
+    lemoe_sweep sweep;
+    if (rank > 0) lemoe_log_set_level(LEMOE_LOG_WARN);
+    if (lemoe_sweep_open(launch, options, &sweep) != LEMOE_OK) {
+        exit_status = refuse(launch, rank);
+    } else if (lemoe_sweep_execute(launch, options, &sweep, &exit_status) != LEMOE_OK) {
+        if (rank == 0) lemoe_log(LEMOE_LOG_ERROR, "%s\n%s", lemoe_error_message(), lemoe_error_trace());
+        exit_status = LEMOE_EXIT_RUN_FAILED;
+    }
+    lemoe_sweep_close(&sweep);
+    return exit_status;
+}
+
+int main(int argc, char **argv) {
+    lemoe_options options;
+    lemoe_launch *launch = NULL;
+    lemoe_status parsed = lemoe_options_parse(argc, argv, &options);
+    int exit_status = LEMOE_EXIT_OK;
+    if (parsed == LEMOE_OK && options.command != LEMOE_COMMAND_RUN) {
+        if (run_alone(&options) != LEMOE_OK) exit_status = refuse(NULL, 0);
+    } else if (lemoe_launch_open(&argc, &argv, &launch) != LEMOE_OK) {
+        exit_status = refuse(NULL, 0);
+    } else if (parsed != LEMOE_OK) { /* started MPI first, so that the message comes from one rank */
+        lemoe_status again = lemoe_options_parse(argc, argv, &options);
+        exit_status = again == LEMOE_OK ? LEMOE_EXIT_OK : refuse(launch, lemoe_comm_rank(lemoe_launch_world(launch)));
+    } else {
+        exit_status = launch_sweep(launch, &options);
+    }
+    lemoe_options_free(&options);
+    lemoe_launch_close(launch);
+    return exit_status;
+}

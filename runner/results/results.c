@@ -1,0 +1,222 @@
+#include "runner/results/results.h"
+
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "runner/io/file.h"
+#include "runner/io/lease.h"
+#include "runner/results/publish_run.h"
+#include "runner/results/summary.h"
+
+#include <string.h>
+
+struct lemoe_results {
+    char *journal_path, *h5_path;
+    lemoe_schema *schema;
+    lemoe_lease *lease;
+    lemoe_journal *journal;
+    lemoe_replay *replay;  /* of our own journal, for publishing; made when needed */
+    lemoe_payload payload; /* reused from frame to frame */
+    double publish_seconds, last_publish;
+    bool was_published;
+};
+
+/* ---- opening ---- */
+
+/* What is there may be replaced unless it is complete, or cannot be read: somebody may want it. */
+static lemoe_status check_replaceable(const char *journal_path) {
+    lemoe_results_summary summary;
+    lemoe_status status = lemoe_results_read_summary(journal_path, &summary);
+    if (status != LEMOE_OK) {
+        lemoe_error_prefix("the run cannot start over an older journal (delete it, or choose another output folder)");
+        return lemoe_error_frame(status, __FILE__, __LINE__, __func__);
+    }
+    bool is_complete = summary.exists && strcmp(summary.status, "complete") == 0;
+    lemoe_results_summary_free(&summary);
+    LEMOE_CHECK(!is_complete, LEMOE_ERR_STATE, "%s: this run is complete; delete the file to run it again",
+                journal_path);
+    return LEMOE_OK;
+}
+
+static lemoe_status put_text_attribute(lemoe_results *results, const char *name, const char *text) {
+    results->payload.n_bytes = 0;
+    LEMOE_TRY(lemoe_replay_encode_attribute(name, text, 0, &results->payload));
+    return lemoe_journal_append(results->journal, LEMOE_FRAME_ATTRIBUTE, &results->payload);
+}
+
+static lemoe_status begin_journal(lemoe_results *results, const lemoe_results_args *args) {
+    char now[21];
+    LEMOE_TRY(lemoe_replay_encode_header(&args->axes, args->run_id, &results->payload));
+    LEMOE_TRY(lemoe_journal_append(results->journal, LEMOE_FRAME_HEADER, &results->payload));
+    LEMOE_TRY(put_text_attribute(results, "run_id", args->run_id));
+    LEMOE_TRY(put_text_attribute(results, "status", "running"));
+    LEMOE_TRY(put_text_attribute(results, "error", ""));
+    lemoe_clock_utc(now);
+    LEMOE_TRY(put_text_attribute(results, "started_at", now));
+    return lemoe_journal_commit(results->journal);
+}
+
+static bool is_run_id(const char *run_id) {
+    return run_id[0] != '.' && !strchr(run_id, '/') && lemoe_file_name_is_inside(run_id);
+}
+
+lemoe_status lemoe_results_open(const lemoe_results_args *args, lemoe_results **out) {
+    lemoe_results *results = NULL;
+    lemoe_status status = LEMOE_OK;
+    LEMOE_CHECK(is_run_id(args->run_id), LEMOE_ERR_ARG, "`%s` cannot name a run", args->run_id);
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *results, &results));
+    results->publish_seconds = args->publish_seconds;
+    LEMOE_TRY_GOTO(lemoe_schema_create(&args->axes, &results->schema));
+    LEMOE_TRY_GOTO(lemoe_mem_printf(&results->journal_path, "%s/%s.journal", args->folder, args->run_id));
+    LEMOE_TRY_GOTO(lemoe_mem_printf(&results->h5_path, "%s/%s.h5", args->folder, args->run_id));
+    LEMOE_TRY_GOTO(lemoe_file_make_folders(args->folder));
+    LEMOE_TRY_GOTO(lemoe_lease_acquire(results->journal_path, &results->lease));
+    LEMOE_TRY_GOTO(check_replaceable(results->journal_path));
+    LEMOE_TRY_GOTO(lemoe_journal_create(results->journal_path, &results->journal));
+    LEMOE_TRY_GOTO(begin_journal(results, args));
+    *out = results;
+    results = NULL;
+out:
+    lemoe_results_close(results);
+    return status;
+}
+
+void lemoe_results_close(lemoe_results *results) {
+    if (!results) return;
+    lemoe_replay_destroy(results->replay);
+    lemoe_journal_close(results->journal);
+    lemoe_lease_release(results->lease);
+    lemoe_schema_destroy(results->schema);
+    lemoe_payload_reset(&results->payload);
+    lemoe_mem_free(results->journal_path);
+    lemoe_mem_free(results->h5_path);
+    lemoe_mem_free(results);
+}
+
+/* ---- putting ---- */
+
+static lemoe_status check_attribute(const char *name) {
+    LEMOE_CHECK(name[0] && !strchr(name, '/') && !strchr(name, ',') && strlen(name) <= 256, LEMOE_ERR_ARG,
+                "`%s` cannot name an attribute", name);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_results_attribute(lemoe_results *results, const char *name, const char *text) {
+    LEMOE_TRY(check_attribute(name));
+    return put_text_attribute(results, name, text ? text : "");
+}
+
+lemoe_status lemoe_results_attribute_int(lemoe_results *results, const char *name, int64_t value) {
+    LEMOE_TRY(check_attribute(name));
+    results->payload.n_bytes = 0;
+    LEMOE_TRY(lemoe_replay_encode_attribute(name, NULL, value, &results->payload));
+    return lemoe_journal_append(results->journal, LEMOE_FRAME_ATTRIBUTE, &results->payload);
+}
+
+lemoe_status lemoe_results_attribute_volatile(lemoe_results *results, const char *name) {
+    LEMOE_TRY(check_attribute(name));
+    results->payload.n_bytes = 0;
+    LEMOE_TRY(lemoe_replay_encode_volatile(name, &results->payload));
+    return lemoe_journal_append(results->journal, LEMOE_FRAME_ATTRIBUTE, &results->payload);
+}
+
+static lemoe_status check_i32(const lemoe_rows *rows) {
+    const int64_t *values = rows->values;
+    for (int64_t i = 0; i < rows->n_element; i++)
+        LEMOE_CHECK(values[i] >= INT32_MIN && values[i] <= INT32_MAX, LEMOE_ERR_ARG, "%s: %lld does not fit its type",
+                    rows->path, (long long)values[i]);
+    return LEMOE_OK;
+}
+
+static lemoe_status put(lemoe_results *results, lemoe_rows rows) {
+    int64_t index = lemoe_schema_find(results->schema, rows.path);
+    LEMOE_CHECK(index >= 0, LEMOE_ERR_ARG, "%s is not a dataset of the schema", rows.path);
+    const lemoe_schema_dataset *dataset = &results->schema->datasets[index];
+    lemoe_element element = dataset->row->element;
+    LEMOE_CHECK(rows.element == element || (rows.element == LEMOE_ELEMENT_I64 && element == LEMOE_ELEMENT_I32),
+                LEMOE_ERR_ARG, "%s holds values of type %s", rows.path, lemoe_element_name(element));
+    int64_t limit = dataset->n_row < 0 ? INT64_C(1) << 31 : dataset->n_row;
+    LEMOE_CHECK(rows.first >= 0 && rows.n_rows >= 0 && rows.first <= limit && rows.n_rows <= limit - rows.first,
+                LEMOE_ERR_ARG, "%s: rows %lld and %lld more do not fit an axis of %lld", rows.path,
+                (long long)rows.first, (long long)rows.n_rows, (long long)limit);
+    rows.n_element = rows.n_rows * dataset->row_element;
+    if (rows.n_element == 0) return LEMOE_OK;
+    if (element == LEMOE_ELEMENT_I32) LEMOE_TRY(check_i32(&rows));
+    results->payload.n_bytes = 0;
+    LEMOE_TRY(lemoe_replay_encode_rows(&rows, &results->payload));
+    return lemoe_journal_append(results->journal, LEMOE_FRAME_ROWS, &results->payload);
+}
+
+lemoe_status lemoe_results_put_f64(lemoe_results *results, const char *path, int64_t first, int64_t n_rows,
+                                   const double *values) {
+    return put(results, (lemoe_rows){path, LEMOE_ELEMENT_F64, first, n_rows, 0, values});
+}
+
+lemoe_status lemoe_results_put_i64(lemoe_results *results, const char *path, int64_t first, int64_t n_rows,
+                                   const int64_t *values) {
+    return put(results, (lemoe_rows){path, LEMOE_ELEMENT_I64, first, n_rows, 0, values});
+}
+
+lemoe_status lemoe_results_put_text(lemoe_results *results, const char *path, int64_t first, int64_t n_rows,
+                                    const char *const *values) {
+    return put(results, (lemoe_rows){path, LEMOE_ELEMENT_TEXT, first, n_rows, 0, values});
+}
+
+/* ---- committing and publishing ---- */
+
+lemoe_status lemoe_results_tick(lemoe_results *results) { return lemoe_lease_renew(results->lease); }
+
+static lemoe_status read_back(lemoe_results *results) {
+    if (!results->replay) LEMOE_TRY(lemoe_replay_create(results->journal_path, false, &results->replay));
+    lemoe_status status = lemoe_replay_advance(results->replay, results->journal_path);
+    if (status == LEMOE_OK) return LEMOE_OK;
+    lemoe_replay_destroy(results->replay); /* half played back; the next time starts anew */
+    results->replay = NULL;
+    return lemoe_error_frame(status, __FILE__, __LINE__, __func__);
+}
+
+static lemoe_status publish(lemoe_results *results) {
+    results->last_publish = lemoe_clock_seconds(); /* a full disk is not tried again at every commit */
+    results->was_published = true;
+    LEMOE_TRY(read_back(results));
+    return lemoe_publish_run(results->replay, results->h5_path);
+}
+
+lemoe_status lemoe_results_commit(lemoe_results *results) {
+    /* Before the write: whoever lost the lease must not append to what is now another's. */
+    LEMOE_TRY(lemoe_lease_renew(results->lease));
+    LEMOE_TRY(lemoe_journal_commit(results->journal));
+    if (results->was_published && lemoe_clock_seconds() - results->last_publish < results->publish_seconds)
+        return LEMOE_OK;
+    if (publish(results) == LEMOE_OK) return LEMOE_OK;
+    lemoe_log(LEMOE_LOG_WARN, "not published for now, the journal has all rows: %s", lemoe_error_message());
+    lemoe_error_clear();
+    return LEMOE_OK;
+}
+
+/* A run that has ended carries its summary in its last frame, so that tables of many runs are cheap. */
+static lemoe_status end_journal(lemoe_results *results) {
+    lemoe_results_summary summary;
+    lemoe_status status = lemoe_summary_from_replay(results->replay, &summary);
+    results->payload.n_bytes = 0;
+    if (status == LEMOE_OK) status = lemoe_summary_encode(&summary, &results->payload);
+    lemoe_results_summary_free(&summary);
+    LEMOE_TRY(status);
+    return lemoe_journal_end(results->journal, &results->payload);
+}
+
+lemoe_status lemoe_results_finish(lemoe_results *results, const char *status, const char *error) {
+    char now[21];
+    bool is_interrupted = strcmp(status, "interrupted") == 0;
+    LEMOE_CHECK(is_interrupted || strcmp(status, "complete") == 0 || strcmp(status, "failed") == 0, LEMOE_ERR_ARG,
+                "a run cannot finish as `%s`", status);
+    LEMOE_TRY(lemoe_lease_renew(results->lease));
+    lemoe_clock_utc(now);
+    LEMOE_TRY(put_text_attribute(results, "status", status));
+    LEMOE_TRY(put_text_attribute(results, "error", error ? error : ""));
+    LEMOE_TRY(put_text_attribute(results, "ended_at", now));
+    LEMOE_TRY(lemoe_journal_commit(results->journal));
+    LEMOE_TRY(read_back(results));
+    if (!is_interrupted) LEMOE_TRY(end_journal(results));
+    return publish(results);
+}

@@ -1,0 +1,311 @@
+/*
+ * One run from beginning to end. Reading order: lemoe_run_execute at the bottom names the steps; each is a function
+ * above it, in the same order.
+ */
+#include "runner/run/run.h"
+
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "runner/edit/edit_loop.h"
+#include "runner/edit/editor.h"
+#include "runner/eval/routing.h"
+#include "runner/io/file.h"
+#include "runner/io/signals.h"
+#include "runner/run/run_record.h"
+
+#include <math.h>
+
+enum { ARENA_BLOCK_BYTES = 16 << 20, AUTO_MICRO_BATCH_TOKENS = 2048 };
+
+typedef struct run {
+    const lemoe_run_args *args;
+    lemoe_world *world;
+    const lemoe_config *config;
+    bool is_first; /* the team's first rank: the only one with results and routing */
+    lemoe_results *results;
+    lemoe_arena *run_arena, *batch_arena, *step_arena;
+    const lemoe_editor_ops *ops;
+    lemoe_editor_context context;
+    void *editor;
+    lemoe_run_stream stream;
+    lemoe_evaluator *evaluator;
+    lemoe_routing *routing;
+    int64_t n_step, n_milestone; /* rows put so far */
+    double batch_began;
+    int64_t batch_tokens, batch_steps;
+    double last_loss;
+} run;
+
+static lemoe_status agree(const run *r, lemoe_status local) { return lemoe_comm_agree(r->world->comm, local); }
+
+/* ---- 1. the editor registers its seams, which gives the cut ---- */
+
+static lemoe_status create_arenas(run *r) {
+    lemoe_device *device = r->world->device;
+    LEMOE_TRY(lemoe_arena_create(device, ARENA_BLOCK_BYTES, &r->run_arena));
+    LEMOE_TRY(lemoe_arena_create(device, ARENA_BLOCK_BYTES, &r->batch_arena));
+    return lemoe_arena_create(device, ARENA_BLOCK_BYTES, &r->step_arena);
+}
+
+static lemoe_status open_editor(run *r) {
+    int64_t n_edit = r->world->stream->n_edit, size = r->config->edit.batch_size;
+    int64_t micro = r->config->parallel.micro_batch_tokens;
+    r->ops = lemoe_editor_find(r->config->edit.method);
+    LEMOE_CHECK(r->ops, LEMOE_ERR_CONFIG, "edit.method: there is no editor '%s'", r->config->edit.method);
+    LEMOE_TRY(create_arenas(r));
+    r->context = (lemoe_editor_context){.config = r->config,
+                                        .model = r->world->model,
+                                        .run_arena = r->run_arena,
+                                        .batch_arena = r->batch_arena,
+                                        .step_arena = r->step_arena,
+                                        .n_batch = (n_edit + size - 1) / size,
+                                        .batch_size = size,
+                                        .micro_batch_tokens = micro ? micro : AUTO_MICRO_BATCH_TOKENS,
+                                        .tick = r->world->tick};
+    return r->ops->open(&r->context, &r->editor);
+}
+
+/* ---- 2. the stream: prefix rows at the cut, plan, items in editing order ---- */
+
+static lemoe_status open_stream(run *r) {
+    lemoe_status status = LEMOE_OK;
+    char *cache = NULL;
+    const lemoe_item *items = NULL;
+    if (r->config->cache.disk) {
+        LEMOE_TRY(agree(r, lemoe_file_join(r->args->output_folder, "cache", &cache)));
+        LEMOE_TRY_GOTO(agree(r, r->is_first ? lemoe_file_make_folders(cache) : LEMOE_OK));
+    }
+    LEMOE_TRY_GOTO(
+        lemoe_world_items(r->world, lemoe_llama_cut(r->world->model), cache, r->config->cache.max_bytes, &items));
+    LEMOE_TRY_GOTO(lemoe_run_stream_open(r->world, r->config, items, &r->stream));
+out:
+    lemoe_mem_free(cache);
+    return status;
+}
+
+/* ---- 3. results: journal, provenance, stream, plan ---- */
+
+static int64_t milestone_count(const run *r) {
+    int64_t wanted = r->config->eval.milestones, n = r->context.n_batch;
+    return wanted < n ? wanted : n;
+}
+
+/* Spread evenly, the last batch always among them. */
+static bool is_milestone(const run *r, int64_t n_done) {
+    int64_t n = r->context.n_batch, m = milestone_count(r);
+    return m > 0 && n_done * m / n > (n_done - 1) * m / n;
+}
+
+static lemoe_status open_results_here(run *r, const char *hosts) {
+    lemoe_status status = LEMOE_OK;
+    char *folder = NULL;
+    LEMOE_TRY_GOTO(lemoe_file_join(r->args->output_folder, "runs", &folder));
+    LEMOE_TRY_GOTO(lemoe_file_make_folders(folder));
+    lemoe_results_args args = {
+        .folder = folder,
+        .run_id = r->args->run_id,
+        .axes = {.n_edit = r->stream.eval.n_edit,
+                 .n_batch = r->context.n_batch,
+                 .n_milestone = milestone_count(r),
+                 .n_expert = r->ops->n_expert ? r->ops->n_expert(r->editor) : 0,
+                 .n_locality = r->stream.eval.n_locality,
+                 .locality_name = r->stream.eval.locality_name},
+        .publish_seconds = r->config->output.publish_seconds
+    };
+    LEMOE_TRY_GOTO(lemoe_results_open(&args, &r->results));
+    LEMOE_TRY_GOTO(lemoe_run_record_provenance(r->results, r->args, hosts));
+    LEMOE_TRY_GOTO(lemoe_run_record_stream(r->results, r->world, &r->stream));
+    LEMOE_TRY_GOTO(lemoe_results_commit(r->results));
+out:
+    lemoe_mem_free(folder);
+    return status;
+}
+
+static lemoe_status open_results(run *r) {
+    char *hosts = NULL;
+    LEMOE_TRY(lemoe_run_hosts(r->world->comm, &hosts));
+    lemoe_status status = r->is_first ? open_results_here(r, hosts) : LEMOE_OK;
+    lemoe_mem_free(hosts);
+    return agree(r, status);
+}
+
+/* ---- 4. base: the pristine model under every metric, before anything acts on it ---- */
+
+static lemoe_status create_evaluators(run *r) {
+    lemoe_evaluator_args eval = {
+        .scorer = {.model = r->world->model,
+                   .cut = lemoe_llama_cut(r->world->model),
+                   .pack_tokens = LEMOE_CANONICAL_PACK_TOKENS,
+                   .arena = r->step_arena,
+                   .tick = r->world->tick},
+        .stream = &r->stream.eval,
+        .results = r->results,
+        .score_tok = r->config->eval.score_tok,
+        .score_all = r->config->eval.score_all
+    };
+    LEMOE_TRY(lemoe_evaluator_create(&eval, &r->evaluator));
+    lemoe_routing_args routing = {r->ops, r->editor, &r->stream.eval, r->results};
+    return r->is_first ? lemoe_routing_create(&routing, &r->routing) : LEMOE_OK;
+}
+
+static void report(const run *r, const char *moment, const lemoe_eval_means *means) {
+    if (r->is_first)
+        lemoe_log(LEMOE_LOG_INFO, "%s: %s reliability %.3f generality %.3f locality %.3f", r->args->run_id, moment,
+                  means->reliability, means->generality, means->locality);
+}
+
+static lemoe_status score_base(run *r) {
+    lemoe_eval_means means;
+    LEMOE_TRY(agree(r, create_evaluators(r)));
+    lemoe_llama_seams_set_active(r->world->model, false);
+    LEMOE_TRY(agree(r, lemoe_evaluator_score(r->evaluator, LEMOE_MOMENT_BASE, 0, r->context.n_batch, &means)));
+    lemoe_llama_seams_set_active(r->world->model, true);
+    report(r, "unedited", &means);
+    return agree(r, r->is_first ? lemoe_results_commit(r->results) : LEMOE_OK);
+}
+
+/* ---- 5. the edit loop: every update a row, every batch scored right after it ---- */
+
+static lemoe_status log_step(void *context, const lemoe_step_record *record) {
+    run *r = context;
+    r->batch_tokens += record->n_tok;
+    r->batch_steps++;
+    r->last_loss = record->loss;
+    if (!r->is_first) return LEMOE_OK;
+    int64_t row = r->n_step++;
+    LEMOE_TRY(lemoe_results_put_i64(r->results, "/train/batch", row, 1, &record->batch));
+    LEMOE_TRY(lemoe_results_put_f64(r->results, "/train/loss", row, 1, &record->loss));
+    LEMOE_TRY(lemoe_results_put_f64(r->results, "/train/grad_norm", row, 1, &record->grad_norm));
+    return lemoe_results_put_f64(r->results, "/train/seconds", row, 1, &record->seconds);
+}
+
+static lemoe_status put_cost(run *r, int64_t batch, double seconds) {
+    int64_t peak = (int64_t)(lemoe_arena_peak_bytes(r->run_arena) + lemoe_arena_peak_bytes(r->batch_arena) +
+                             lemoe_arena_peak_bytes(r->step_arena));
+    LEMOE_TRY(lemoe_results_put_f64(r->results, "/cost/seconds", batch, 1, &seconds));
+    LEMOE_TRY(lemoe_results_put_i64(r->results, "/cost/tokens", batch, 1, &r->batch_tokens));
+    return lemoe_results_put_i64(r->results, "/cost/peak_bytes", batch, 1, &peak);
+}
+
+static lemoe_status score_batch(run *r, int64_t batch, bool is_last) {
+    lemoe_eval_means means = {NAN, NAN, NAN};
+    if (r->config->eval.immediate)
+        LEMOE_TRY(lemoe_evaluator_score(r->evaluator, LEMOE_MOMENT_IMMEDIATE, batch, 1, &means));
+    if (r->is_first)
+        lemoe_log(LEMOE_LOG_INFO,
+                  "%s: batch %lld of %lld: %lld updates, loss %.4f; immediate reliability %.3f generality %.3f "
+                  "locality %.3f",
+                  r->args->run_id, (long long)batch + 1, (long long)r->context.n_batch, (long long)r->batch_steps,
+                  r->last_loss, means.reliability, means.generality, means.locality);
+    if (is_last || !is_milestone(r, batch + 1)) return LEMOE_OK; /* the last milestone is taken from the final scores */
+    LEMOE_TRY(lemoe_evaluator_milestone(r->evaluator, r->n_milestone, batch + 1, false));
+    if (r->routing) LEMOE_TRY(lemoe_routing_milestone(r->routing, r->n_milestone, batch + 1));
+    r->n_milestone++;
+    return LEMOE_OK;
+}
+
+static lemoe_status after_batch(void *context, int64_t batch) {
+    run *r = context;
+    double seconds = lemoe_clock_seconds() - r->batch_began;
+    if (r->routing) LEMOE_TRY(lemoe_routing_after_batch(r->routing, batch));
+    LEMOE_TRY(score_batch(r, batch, batch + 1 == r->context.n_batch));
+    if (r->is_first) {
+        LEMOE_TRY(put_cost(r, batch, seconds));
+        LEMOE_TRY(lemoe_results_commit(r->results));
+    }
+    r->batch_tokens = r->batch_steps = 0;
+    r->batch_began = lemoe_clock_seconds();
+    LEMOE_CHECK(!lemoe_signals_pending(), LEMOE_ERR_STATE, "interrupted by a signal after batch %lld of %lld",
+                (long long)batch + 1, (long long)r->context.n_batch);
+    return LEMOE_OK;
+}
+
+static lemoe_status edit(run *r) {
+    lemoe_step_log log = {log_step, r};
+    r->batch_began = lemoe_clock_seconds();
+    lemoe_edit_loop_args args = {.ops = r->ops,
+                                 .editor = r->editor,
+                                 .context = &r->context,
+                                 .items = r->stream.items,
+                                 .batch_start = r->stream.batch_start,
+                                 .log = &log,
+                                 .after_batch = after_batch,
+                                 .hook = r};
+    return lemoe_edit_loop(&args);
+}
+
+/* ---- 6. final: everything again, routes, the consistency matrix, the adaptor ---- */
+
+static lemoe_status save_adaptor(run *r) {
+    if (r->config->output.adaptor == LEMOE_ADAPTOR_NONE || !r->ops->save) return LEMOE_OK;
+    lemoe_status status = LEMOE_OK;
+    char *name = NULL, *path = NULL, *folder = NULL;
+    LEMOE_TRY_GOTO(lemoe_mem_printf(&name, "runs/%s/adaptor.safetensors", r->args->run_id));
+    LEMOE_TRY_GOTO(lemoe_file_join(r->args->output_folder, name, &path));
+    LEMOE_TRY_GOTO(lemoe_file_folder_of(path, &folder));
+    LEMOE_TRY_GOTO(agree(r, r->is_first ? lemoe_file_make_folders(folder) : LEMOE_OK));
+    LEMOE_TRY_GOTO(
+        r->ops->save(r->editor, path, r->config->output.adaptor == LEMOE_ADAPTOR_BF16 ? LEMOE_BF16 : LEMOE_F32));
+out:
+    lemoe_mem_free(name);
+    lemoe_mem_free(path);
+    lemoe_mem_free(folder);
+    return status;
+}
+
+static lemoe_status score_final(run *r) {
+    lemoe_eval_means means = {NAN, NAN, NAN};
+    double consistency = NAN;
+    int64_t n = r->context.n_batch;
+    if (r->config->eval.final) {
+        LEMOE_TRY(lemoe_evaluator_score(r->evaluator, LEMOE_MOMENT_FINAL, 0, n, &means));
+        report(r, "final", &means);
+    }
+    if (is_milestone(r, n)) {
+        LEMOE_TRY(lemoe_evaluator_milestone(r->evaluator, r->n_milestone, n, r->config->eval.final));
+        if (r->routing) LEMOE_TRY(lemoe_routing_milestone(r->routing, r->n_milestone, n));
+    }
+    if (r->routing) LEMOE_TRY(lemoe_routing_final(r->routing, &consistency));
+    if (r->is_first && !isnan(consistency))
+        lemoe_log(LEMOE_LOG_INFO, "%s: routing consistency %.3f", r->args->run_id, consistency);
+    return LEMOE_OK;
+}
+
+/* ---- 7. rolled back and proved; the last publish ---- */
+
+static lemoe_status close_run(run *r, lemoe_status status) {
+    lemoe_routing_destroy(r->routing);
+    lemoe_evaluator_destroy(r->evaluator);
+    if (r->editor) r->ops->close(r->editor);
+    lemoe_status proved = r->world->model ? lemoe_llama_seams_clear(r->world->model) : LEMOE_OK;
+    if (status == LEMOE_OK) status = agree(r, proved);
+    if (r->results) {
+        bool interrupted = status == LEMOE_ERR_STATE && lemoe_signals_pending();
+        const char *word = status == LEMOE_OK ? "complete" : interrupted ? "interrupted" : "failed";
+        lemoe_status finished = lemoe_results_finish(r->results, word, status == LEMOE_OK ? "" : lemoe_error_message());
+        if (status == LEMOE_OK) status = finished;
+    }
+    lemoe_results_close(r->results);
+    lemoe_run_stream_close(&r->stream);
+    lemoe_arena_destroy(r->step_arena);
+    lemoe_arena_destroy(r->batch_arena);
+    lemoe_arena_destroy(r->run_arena);
+    return agree(r, status);
+}
+
+lemoe_status lemoe_run_execute(const lemoe_run_args *args) {
+    lemoe_status status = LEMOE_OK;
+    run r = {.args = args, .world = args->world, .config = args->config};
+    r.is_first = lemoe_comm_rank(args->world->comm) == 0;
+    LEMOE_TRY_GOTO(lemoe_world_prepare(r.world, r.config));
+    LEMOE_TRY_GOTO(agree(&r, open_editor(&r)));
+    LEMOE_TRY_GOTO(open_stream(&r));
+    LEMOE_TRY_GOTO(open_results(&r));
+    LEMOE_TRY_GOTO(score_base(&r));
+    LEMOE_TRY_GOTO(edit(&r));
+    LEMOE_TRY_GOTO(agree(&r, score_final(&r)));
+    LEMOE_TRY_GOTO(agree(&r, save_adaptor(&r)));
+out:
+    return close_run(&r, status);
+}

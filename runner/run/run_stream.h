@@ -1,0 +1,21 @@
+/* The stream of one run: the plan, and every sequence in editing order. */
+#ifndef RUNNER_RUN_RUN_STREAM_H
+#define RUNNER_RUN_RUN_STREAM_H
+
+#include "runner/eval/evaluator.h"
+#include "runner/plan/order_plan.h"
+#include "runner/world/world.h"
+
+typedef struct lemoe_run_stream {
+    lemoe_plan *plan;
+    lemoe_item *items;      /* [n_role][n_edit] in editing order */
+    int64_t *batch_start;   /* [n_batch + 1] */
+    lemoe_eval_stream eval; /* borrows the above */
+} lemoe_run_stream;
+
+/* Collective. Plans on the team's first rank and broadcasts. items: dataset order, from lemoe_world_items. */
+lemoe_status lemoe_run_stream_open(lemoe_world *world, const lemoe_config *config, const lemoe_item *items,
+                                   lemoe_run_stream *out) LEMOE_MUST_CHECK;
+void lemoe_run_stream_close(lemoe_run_stream *stream);
+
+#endif

@@ -1,0 +1,165 @@
+#include "runner/sweep/options.h"
+
+#include "kernels/base/mem.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* How a flag acts: it names a command, sets a switch, takes a value, or is a shorthand for a configuration key. */
+typedef enum flag_kind { FLAG_COMMAND, FLAG_SWITCH, FLAG_VALUE, FLAG_KEY } flag_kind;
+
+typedef struct flag {
+    const char *name, *argument, *help;
+    flag_kind kind;
+    lemoe_command command; /* FLAG_COMMAND; argument set: takes the folder */
+    size_t offset;         /* FLAG_SWITCH, FLAG_VALUE: into lemoe_options */
+    const char *key;       /* FLAG_KEY */
+} flag;
+
+#define SWITCH(field) FLAG_SWITCH, LEMOE_COMMAND_RUN, offsetof(lemoe_options, field), NULL
+#define VALUE(field)  FLAG_VALUE, LEMOE_COMMAND_RUN, offsetof(lemoe_options, field), NULL
+#define KEY(key)      FLAG_KEY, LEMOE_COMMAND_RUN, 0, key
+#define COMMAND(name) FLAG_COMMAND, LEMOE_COMMAND_##name, 0, NULL
+
+static const flag flags[] = {
+    {"--dry-run",         NULL,                  "show runs, ids, teams; write nothing",                             SWITCH(dry_run)         },
+    {"--output",          "DIR",                 "same as output.dir=DIR",                                           KEY("output.dir")       },
+    {"--only",            "GLOB",                "only runs whose id or label matches",                              VALUE(only)             },
+    {"--retry-failed",    NULL,                  "run again what failed before",                                     SWITCH(retry_failed)    },
+    {"--fail-fast",       NULL,                  "start nothing more after the first failed run",                    SWITCH(fail_fast)       },
+    {"--device",          "auto|cpu|cuda",       "same as parallel.device=...",                                      KEY("parallel.device")  },
+    {"--progress",        "auto|tty|plain|none", "same as output.progress=...",                                      KEY("output.progress")  },
+    {"--status",          "DIR",                 "what is done, running, lost, failed in an output folder",          COMMAND(STATUS)         },
+    {"--json",            NULL,                  "with --status: as JSON",                                           SWITCH(json)            },
+    {"--republish",       "DIR",                 "write every HDF5 file of an output folder again from its journal", COMMAND(REPUBLISH)      },
+    {"--salvage",         NULL,                  "with --republish: take what is whole out of a damaged journal",    SWITCH(salvage)         },
+    {"--describe-config", NULL,                  "every configuration key, as Markdown",                             COMMAND(DESCRIBE_CONFIG)},
+    {"--describe-schema", NULL,                  "every dataset of a results file, as JSON",                         COMMAND(DESCRIBE_SCHEMA)},
+    {"--list-editors",    NULL,                  "the methods there are",                                            COMMAND(LIST_EDITORS)   },
+    {"--version",         NULL,                  "version, commit and libraries",                                    COMMAND(VERSION)        },
+    {"--help",            NULL,                  "this text",                                                        COMMAND(HELP)           },
+};
+enum { N_FLAG = sizeof flags / sizeof *flags };
+
+static const flag *find_flag(const char *name, size_t length) {
+    for (int i = 0; i < N_FLAG; i++)
+        if (strlen(flags[i].name) == length && strncmp(flags[i].name, name, length) == 0) return &flags[i];
+    return NULL;
+}
+
+/* The flag that shares the longest beginning: enough to catch a slip of the fingers. */
+static const char *nearest_flag(const char *name) {
+    const char *best = "--help";
+    size_t best_length = 2;
+    for (int i = 0; i < N_FLAG; i++) {
+        size_t length = 0;
+        while (name[length] && name[length] == flags[i].name[length]) length++;
+        if (length > best_length) best = flags[i].name, best_length = length;
+    }
+    return best;
+}
+
+static lemoe_status add_override(lemoe_options *options, const char *text) {
+    options->overrides[options->n_override++] = text;
+    return LEMOE_OK;
+}
+
+static lemoe_status add_key(lemoe_options *options, const char *key, const char *value) {
+    char *text = NULL;
+    LEMOE_TRY(lemoe_mem_printf(&text, "%s=%s", key, value));
+    options->owned[options->n_owned++] = text;
+    return LEMOE_OK;
+}
+
+static lemoe_status apply(lemoe_options *options, const flag *f, const char *value) {
+    char *field = (char *)options + f->offset;
+    switch (f->kind) {
+    case FLAG_COMMAND:
+        LEMOE_CHECK(options->command == LEMOE_COMMAND_RUN, LEMOE_ERR_CONFIG,
+                    "%s cannot be combined with another command; give one of them", f->name);
+        options->command = f->command;
+        options->folder = value;
+        return LEMOE_OK;
+    case FLAG_SWITCH: *(bool *)field = true; return LEMOE_OK;
+    case FLAG_VALUE: *(const char **)field = value; return LEMOE_OK;
+    default: return add_key(options, f->key, value);
+    }
+}
+
+/* --name value or --name=value; *i moves past what was used. */
+static lemoe_status parse_flag(int argc, char **argv, int *i, lemoe_options *options) {
+    const char *argument = argv[*i], *equals = strchr(argument, '=');
+    size_t length = equals ? (size_t)(equals - argument) : strlen(argument);
+    const flag *f = find_flag(argument, length);
+    LEMOE_CHECK(f, LEMOE_ERR_CONFIG, "command line: unknown flag '%.*s'; did you mean '%s'? (--help lists all)",
+                (int)length, argument, nearest_flag(argument));
+    const char *value = equals ? equals + 1 : NULL;
+    if (f->argument && !value) {
+        LEMOE_CHECK(*i + 1 < argc, LEMOE_ERR_CONFIG, "command line: %s needs a value: %s %s", f->name, f->name,
+                    f->argument);
+        value = argv[++*i];
+    }
+    LEMOE_CHECK(f->argument || !value, LEMOE_ERR_CONFIG, "command line: %s takes no value", f->name);
+    return apply(options, f, value);
+}
+
+static lemoe_status check(const lemoe_options *options) {
+    LEMOE_CHECK(options->command != LEMOE_COMMAND_RUN || options->config_path, LEMOE_ERR_CONFIG,
+                "command line: no configuration given; usage: lemoe-run CONFIG.yaml [KEY=VALUE ...] (--help for more)");
+    LEMOE_CHECK(!options->json || options->command == LEMOE_COMMAND_STATUS, LEMOE_ERR_CONFIG,
+                "command line: --json goes with --status DIR");
+    LEMOE_CHECK(!options->salvage || options->command == LEMOE_COMMAND_REPUBLISH, LEMOE_ERR_CONFIG,
+                "command line: --salvage goes with --republish DIR");
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_options_parse(int argc, char **argv, lemoe_options *out) {
+    *out = (lemoe_options){.command = LEMOE_COMMAND_RUN};
+    LEMOE_TRY(lemoe_mem_alloc(argc, sizeof *out->overrides, &out->overrides));
+    LEMOE_TRY(lemoe_mem_alloc(argc, sizeof *out->owned, &out->owned));
+    for (int i = 1; i < argc; i++) {
+        if (argv[i][0] == '-') {
+            LEMOE_TRY(parse_flag(argc, argv, &i, out));
+        } else if (!out->config_path && !strchr(argv[i], '=')) {
+            out->config_path = argv[i];
+        } else {
+            LEMOE_CHECK(strchr(argv[i], '='), LEMOE_ERR_CONFIG,
+                        "command line: '%s' is neither a flag nor KEY=VALUE, and the configuration is already '%s'",
+                        argv[i], out->config_path);
+            LEMOE_TRY(add_override(out, argv[i]));
+        }
+    }
+    for (int64_t i = 0; i < out->n_owned; i++) LEMOE_TRY(add_override(out, out->owned[i]));
+    return check(out);
+}
+
+void lemoe_options_free(lemoe_options *options) {
+    for (int64_t i = 0; i < options->n_owned; i++) lemoe_mem_free(options->owned[i]);
+    lemoe_mem_free(options->owned);
+    lemoe_mem_free(options->overrides);
+    *options = (lemoe_options){0};
+}
+
+lemoe_status lemoe_options_help(char **out) {
+    LEMOE_TRY(lemoe_mem_strdup("lemoe-run CONFIG.yaml [KEY=VALUE ...] [flags]\n\n"
+                               "Edits facts into a LLaMA-family model, batch after batch, and measures what survives.\n"
+                               "Several ranks: mpirun -n 8 lemoe-run CONFIG.yaml. Keys: --describe-config.\n\n",
+                               out));
+    for (int i = 0; i < N_FLAG; i++) {
+        char *longer = NULL, left[48] = "";
+        (void)strncat(left, flags[i].name, 24);
+        if (flags[i].argument) (void)strncat(strncat(left, " ", 2), flags[i].argument, 22);
+        LEMOE_TRY(lemoe_mem_printf(&longer, "%s  %-30s %s\n", *out, left, flags[i].help));
+        lemoe_mem_free(*out);
+        *out = longer;
+    }
+    char *longer = NULL;
+    LEMOE_TRY(lemoe_mem_printf(
+        &longer,
+        "%s\nExit status: 0 complete; 1 nothing started (usage, configuration, input); 2 a run failed after it "
+        "started;\n75 interrupted, the same command continues.\n",
+        *out));
+    lemoe_mem_free(*out);
+    *out = longer;
+    return LEMOE_OK;
+}

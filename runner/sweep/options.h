@@ -1,0 +1,39 @@
+/* The command line of lemoe-run: one table of flags, from which parsing and --help both come. */
+#ifndef RUNNER_SWEEP_OPTIONS_H
+#define RUNNER_SWEEP_OPTIONS_H
+
+#include "kernels/base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum lemoe_command {
+    LEMOE_COMMAND_RUN,
+    LEMOE_COMMAND_STATUS,
+    LEMOE_COMMAND_REPUBLISH,
+    LEMOE_COMMAND_DESCRIBE_CONFIG,
+    LEMOE_COMMAND_DESCRIBE_SCHEMA,
+    LEMOE_COMMAND_LIST_EDITORS,
+    LEMOE_COMMAND_VERSION,
+    LEMOE_COMMAND_HELP
+} lemoe_command;
+
+typedef struct lemoe_options {
+    lemoe_command command;
+    const char *config_path; /* run */
+    const char *folder;      /* status, republish */
+    const char **overrides;  /* [n_override] KEY=VALUE; flags that stand for keys come last, so they win */
+    int64_t n_override;
+    bool dry_run, retry_failed, fail_fast, salvage, json;
+    const char *only; /* glob over run ids and labels; NULL: all */
+    char **owned;     /* texts made for flags */
+    int64_t n_owned;
+} lemoe_options;
+
+/* Local. Errors: CONFIG naming the argument and the nearest flag. Texts are borrowed from argv. */
+lemoe_status lemoe_options_parse(int argc, char **argv, lemoe_options *out) LEMOE_MUST_CHECK;
+void lemoe_options_free(lemoe_options *options);
+/* The text of --help. */
+lemoe_status lemoe_options_help(char **out) LEMOE_MUST_CHECK;
+
+#endif

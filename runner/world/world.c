@@ -1,0 +1,150 @@
+#include "runner/world/world.h"
+
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+
+#include <string.h>
+
+struct lemoe_world_cache {
+    lemoe_prefix_cache *cache;
+    lemoe_item *items;
+    int64_t cut;
+};
+
+lemoe_status lemoe_world_open(lemoe_comm *comm, lemoe_tick *tick, lemoe_world **out) {
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof **out, out));
+    (*out)->comm = comm;
+    (*out)->tick = tick;
+    return LEMOE_OK;
+}
+
+static void close_caches(lemoe_world *world) {
+    for (int64_t i = 0; i < world->n_cache; i++) {
+        lemoe_prefix_cache_close(world->caches[i].cache);
+        lemoe_mem_free(world->caches[i].items);
+    }
+    world->n_cache = 0;
+}
+
+static void close_data(lemoe_world *world) {
+    close_caches(world);
+    lemoe_edit_stream_destroy(world->stream);
+    lemoe_dataset_close(world->dataset);
+    world->stream = NULL;
+    world->dataset = NULL;
+    world->has_data = false;
+}
+
+static void close_model(lemoe_world *world) {
+    close_data(world);
+    lemoe_tokenizer_close(world->tokenizer);
+    lemoe_llama_close(world->model);
+    lemoe_device_close(world->device);
+    world->tokenizer = NULL;
+    world->model = NULL;
+    world->device = NULL;
+    world->has_model = false;
+}
+
+void lemoe_world_close(lemoe_world *world) {
+    if (!world) return;
+    close_model(world);
+    lemoe_mem_free(world->caches);
+    lemoe_mem_free(world);
+}
+
+static bool same_model(const lemoe_config *a, const lemoe_config *b) {
+    return strcmp(a->model.path, b->model.path) == 0 && a->model.dtype == b->model.dtype &&
+           a->parallel.threads == b->parallel.threads && strcmp(a->parallel.device, b->parallel.device) == 0;
+}
+
+static bool same_data(const lemoe_config *a, const lemoe_config *b) {
+    bool drawn = a->data.select == LEMOE_SELECT_RANDOM;
+    return strcmp(a->data.kind, b->data.kind) == 0 && strcmp(a->data.path, b->data.path) == 0 &&
+           a->data.edits == b->data.edits && a->data.select == b->data.select && (!drawn || a->seed == b->seed) &&
+           a->data.eos == b->data.eos && a->data.bad_records == b->data.bad_records;
+}
+
+static lemoe_status open_model(lemoe_world *world, const lemoe_config *config) {
+    const char *kind = strcmp(config->parallel.device, "auto") == 0 ? "cpu" : config->parallel.device;
+    LEMOE_TRY(lemoe_comm_agree(world->comm, lemoe_device_open(kind, (int)config->parallel.threads, &world->device)));
+    lemoe_llama_args args = {config->model.path, config->model.dtype, world->device, world->comm};
+    LEMOE_TRY(lemoe_llama_open(&args, &world->model));
+    int64_t n_vocab = lemoe_llama_config_of(world->model)->n_vocab;
+    return lemoe_comm_agree(world->comm, lemoe_tokenizer_open(config->model.path, n_vocab, &world->tokenizer));
+}
+
+static lemoe_status open_data(lemoe_world *world, const lemoe_config *config) {
+    lemoe_dataset_args args = {.kind = config->data.kind,
+                               .path = config->data.path,
+                               .n_edit = config->data.edits,
+                               .select_random = config->data.select == LEMOE_SELECT_RANDOM,
+                               .seed = config->seed,
+                               .skip_bad = config->data.bad_records == LEMOE_BAD_RECORDS_SKIP};
+    lemoe_status status = lemoe_dataset_open(&args, &world->dataset);
+    if (status == LEMOE_OK)
+        status = lemoe_edit_stream_create(world->dataset, world->tokenizer, config->data.eos,
+                                          lemoe_llama_config_of(world->model)->max_position, &world->stream);
+    return lemoe_comm_agree(world->comm, status);
+}
+
+lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config) {
+    if (!world->has_model || !same_model(&world->loaded, config)) {
+        close_model(world);
+        LEMOE_TRY(open_model(world, config));
+        world->has_model = true;
+    }
+    if (!world->has_data || !same_data(&world->loaded, config)) {
+        close_data(world);
+        LEMOE_TRY(open_data(world, config));
+        world->has_data = true;
+    }
+    world->loaded = *config;
+    return LEMOE_OK;
+}
+
+static void items_from_stream(const lemoe_edit_stream *stream, lemoe_item *items) {
+    for (int64_t i = 0; i < stream->n_edit * stream->n_role; i++) {
+        const lemoe_sequence *s = &stream->sequences[i];
+        items[i] = (lemoe_item){.ids = s->ids,
+                                .n_tok = s->n_tok,
+                                .n_prompt = s->n_prompt,
+                                .subject_begin = s->subject_begin,
+                                .subject_end = s->subject_end,
+                                .edit = i / stream->n_role,
+                                .role = (int)(i % stream->n_role)};
+    }
+}
+
+lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cache_folder, double cache_max_bytes,
+                               const lemoe_item **items) {
+    for (int64_t i = 0; i < world->n_cache; i++)
+        if (world->caches[i].cut == cut) {
+            *items = world->caches[i].items;
+            return LEMOE_OK;
+        }
+    int64_t n_items = world->stream->n_edit * world->stream->n_role;
+    LEMOE_TRY(lemoe_mem_grow(&world->caches, &world->cache_capacity, world->n_cache + 1, sizeof *world->caches));
+    struct lemoe_world_cache *slot = &world->caches[world->n_cache];
+    *slot = (struct lemoe_world_cache){.cut = cut};
+    LEMOE_TRY(lemoe_mem_alloc(n_items, sizeof *slot->items, &slot->items));
+    items_from_stream(world->stream, slot->items);
+    lemoe_prefix_cache_args args = {.model = world->model,
+                                    .cut = cut,
+                                    .folder = cache_folder,
+                                    .max_bytes = cache_max_bytes,
+                                    .pack_tokens = LEMOE_CANONICAL_PACK_TOKENS,
+                                    .domain = lemoe_device_domain(world->device),
+                                    .tick = world->tick};
+    lemoe_status status = lemoe_prefix_cache_open(&args, slot->items, n_items, &slot->cache);
+    if (status != LEMOE_OK) {
+        lemoe_mem_free(slot->items);
+        return status;
+    }
+    world->n_cache++;
+    lemoe_log(LEMOE_LOG_DEBUG, "prefix rows at half layer %lld: %lld bytes, %s", (long long)cut,
+              (long long)lemoe_prefix_cache_bytes(slot->cache),
+              lemoe_prefix_cache_was_read(slot->cache) ? "read from the cache" : "computed");
+    *items = slot->items;
+    return LEMOE_OK;
+}

@@ -1,0 +1,41 @@
+/*
+ * A world: what lives across the runs of one team - device, model, tokenizer, dataset, cached prefix rows. Between two
+ * runs only its caches differ. world.c and run.c are the only places that hold more than one module.
+ */
+#ifndef RUNNER_WORLD_WORLD_H
+#define RUNNER_WORLD_WORLD_H
+
+#include "runner/config/config.h"
+#include "runner/data/edit_stream.h"
+#include "runner/model/prefix_cache.h"
+
+/* Token budget of canonical packs (DESIGN.md 3, principle 4): part of the numerics, so a constant. */
+enum { LEMOE_CANONICAL_PACK_TOKENS = 2048 };
+
+typedef struct lemoe_world {
+    lemoe_comm *comm; /* borrowed: the team */
+    lemoe_tick *tick; /* borrowed */
+    lemoe_device *device;
+    lemoe_llama *model;
+    lemoe_tokenizer *tokenizer;
+    lemoe_dataset *dataset;
+    lemoe_edit_stream *stream;
+    struct lemoe_world_cache *caches; /* one a cut */
+    int64_t n_cache, cache_capacity;
+    lemoe_config loaded; /* whose model, data and parallel sections are open now */
+    bool has_model, has_data;
+} lemoe_world;
+
+/* Local. An empty world for a team. */
+lemoe_status lemoe_world_open(lemoe_comm *comm, lemoe_tick *tick, lemoe_world **out) LEMOE_MUST_CHECK;
+void lemoe_world_close(lemoe_world *world);
+/* Collective. Makes device, model, tokenizer and data those of the configuration; what is already so is kept. Errors
+ * are agreed.
+ */
+lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config) LEMOE_MUST_CHECK;
+/* Collective. All sequences in dataset order, [n_edit * n_role] like the stream's, with their rows at the cut: from
+ * memory, from cache_folder (NULL: none), or computed. Borrowed until the world's data changes or it closes. */
+lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cache_folder, double cache_max_bytes,
+                               const lemoe_item **items) LEMOE_MUST_CHECK;
+
+#endif
