@@ -15,10 +15,9 @@ struct lemoe_results {
     lemoe_schema *schema;
     lemoe_lease *lease;
     lemoe_journal *journal;
-    lemoe_replay *replay;  /* of our own journal, for publishing; made when needed */
-    lemoe_payload payload; /* reused from frame to frame */
-    double publish_seconds, last_publish;
-    bool was_published;
+    lemoe_replay *replay;                 /* of our own journal, for publishing; made when needed */
+    lemoe_payload payload;                /* reused from frame to frame */
+    double publish_seconds, next_publish; /* next: monotonic; 0 at first, so the first commit publishes */
 };
 
 /* ---- opening ---- */
@@ -176,18 +175,24 @@ static lemoe_status read_back(lemoe_results *results) {
 }
 
 static lemoe_status publish(lemoe_results *results) {
-    results->last_publish = lemoe_clock_seconds(); /* a full disk is not tried again at every commit */
-    results->was_published = true;
-    LEMOE_TRY(read_back(results));
-    return lemoe_publish_run(results->replay, results->h5_path);
+    double begin = lemoe_clock_seconds();
+    lemoe_status status = read_back(results);
+    if (status == LEMOE_OK) status = lemoe_publish_run(results->replay, results->h5_path);
+    /* After a failure too: a full disk is not tried again at every commit. A file that takes long to write is written
+     * less often than asked for, so that publishing stays a small part of the run. */
+    double end = lemoe_clock_seconds();
+    double pause = 10 * (end - begin);
+    results->next_publish = results->publish_seconds == 0      ? end
+                            : pause > results->publish_seconds ? end + pause
+                                                               : begin + results->publish_seconds;
+    return status;
 }
 
 lemoe_status lemoe_results_commit(lemoe_results *results) {
     /* Before the write: whoever lost the lease must not append to what is now another's. */
     LEMOE_TRY(lemoe_lease_renew(results->lease));
     LEMOE_TRY(lemoe_journal_commit(results->journal));
-    if (results->was_published && lemoe_clock_seconds() - results->last_publish < results->publish_seconds)
-        return LEMOE_OK;
+    if (lemoe_clock_seconds() < results->next_publish) return LEMOE_OK;
     if (publish(results) == LEMOE_OK) return LEMOE_OK;
     lemoe_log(LEMOE_LOG_WARN, "not published for now, the journal has all rows: %s", lemoe_error_message());
     lemoe_error_clear();

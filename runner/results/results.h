@@ -26,7 +26,9 @@ typedef struct lemoe_results_args {
     const char *folder; /* runs/ of the output folder: <run_id>.journal, <run_id>.h5 and <run_id>/ go there */
     const char *run_id;
     lemoe_results_axes axes;
-    double publish_seconds; /* at most one publish in that time, besides the last one; 0 = at every commit */
+    /* At most one publish in that time, besides the last one, and none within ten times what the one before took;
+     * 0 = at every commit. */
+    double publish_seconds;
 } lemoe_results_args;
 
 /* Local. Starts a new journal (an unfinished or failed one of the same run is replaced: resuming belongs to a later

@@ -5,6 +5,7 @@
 
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 /* ---- an independent reading of the format: journal.h's comment, and CRC-32C bit by bit ---- */
 
@@ -376,6 +377,9 @@ static void reopening_cuts_the_torn_tail(void **state) {
     write_bytes(path, file->data, frames[n_frame - 1].begin + 7);
     assert_int_equal(state_of_file(path), N_COMMIT - 1); /* readers leave the tail alone */
     assert_ok(lemoe_journal_reopen(path, &journal));
+    struct stat info;
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_size, frames[n_frame - 3].begin); /* rows without their commit are gone, too */
     put_double(journal, 0, 8);
     put_double(journal, 1, 80);
     assert_ok(lemoe_journal_commit(journal));
@@ -423,13 +427,17 @@ static void a_refused_write_leaves_the_last_commit(void **state) {
     filler[sizeof filler - 1] = '\0';
     assert_ok(lemoe_replay_encode_attribute("filler", filler, 0, &payload));
     assert_ok(lemoe_journal_append(journal, LEMOE_FRAME_ATTRIBUTE, &payload));
+    struct stat before, after;
+    assert_int_equal(stat(path, &before), 0);
     lemoe_status refused = lemoe_journal_commit(journal);
+    assert_int_equal(stat(path, &after), 0);
     put_double(journal, 0, 2);
     put_double(journal, 1, 20);
     lemoe_status small_one = lemoe_journal_commit(journal);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
     (void)signal(SIGXFSZ, SIG_DFL);
     assert_int_equal(refused, LEMOE_ERR_IO);
+    assert_int_equal(after.st_size, before.st_size);
     assert_int_equal(small_one, LEMOE_OK);
     assert_int_equal(state_of_file(path), 2); /* no damage in between */
     lemoe_journal_close(journal);

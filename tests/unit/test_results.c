@@ -110,7 +110,8 @@ static void nothing_there_is_no_summary(void **state) {
     write_bytes(path, (const unsigned char *)"", 0);
     assert_ok(lemoe_results_read_summary(path, &summary));
     assert_false(summary.exists);
-    write_bytes(path, (const unsigned char *)"a journal of another kind, quite long enough", 44);
+    static const unsigned char other[] = "a journal of another kind, quite long enough for a frame";
+    write_bytes(path, other, sizeof other);
     assert_error(lemoe_results_read_summary(path, &summary), LEMOE_ERR_FORMAT, "never.journal: not a journal");
     lemoe_results_summary_free(NULL);
 }
@@ -161,7 +162,8 @@ static void complete_or_strange_journals_are_not_replaced(void **state) {
     assert_ok(lemoe_results_finish(results, "complete", NULL));
     lemoe_results_close(results);
     assert_error(lemoe_results_open(&args, &again), LEMOE_ERR_STATE, "complete");
-    write_bytes(journal_of(state, "kept", path), (const unsigned char *)"LeMJ\2\0\x34\x12 written by a later one", 34);
+    static const unsigned char later[] = "LeMJ\2\0\x34\x12 written by a later one, in its own way";
+    write_bytes(journal_of(state, "kept", path), later, sizeof later);
     assert_error(lemoe_results_open(&args, &again), LEMOE_ERR_UNSUPPORTED, "journal format 2.0");
     assert_null(again);
 }

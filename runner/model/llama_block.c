@@ -1,0 +1,183 @@
+/*
+ * A block is half a layer: y = x + Attention(norm(x)) or y = x + FFN(norm(x)), forward and backward. Weights are
+ * frozen, so the backward gives input gradients, and hands rows to the seams.
+ */
+#include "runner/model/llama_internal.h"
+
+static lemoe_status matrix(lemoe_arena *arena, int64_t rows, int64_t columns, lemoe_tensor *out) {
+    return lemoe_arena_matrix(arena, LEMOE_F32, rows, columns, out);
+}
+
+/* x W^T into a new tensor. */
+static lemoe_status project(lemoe_llama *m, lemoe_arena *arena, int64_t layer, lemoe_matrix which, lemoe_tensor x,
+                            lemoe_tensor *out) {
+    lemoe_tensor w = lemoe_llama_matrix(m, layer, which);
+    LEMOE_TRY(matrix(arena, x.shape[0], w.shape[0], out));
+    return lemoe_op_linear(m->device, x, w, *out, false);
+}
+
+static lemoe_status normalise(lemoe_llama *m, lemoe_arena *arena, lemoe_tensor weight, llama_block_trace *t) {
+    LEMOE_TRY(matrix(arena, t->x.shape[0], t->x.shape[1], &t->h));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, t->x.shape[0], &t->inv_rms));
+    return lemoe_op_rmsnorm_fwd(m->device, t->x, weight, (float)m->config.rms_norm_eps, t->h, t->inv_rms);
+}
+
+/* ---- attention ---- */
+
+/* [n_tok, n * d_head] as [n_tok, n, d_head]. */
+static lemoe_tensor heads(const lemoe_llama *m, lemoe_tensor x, int64_t n) {
+    lemoe_tensor t = {
+        x.data, LEMOE_F32, 3, {x.shape[0], n, m->config.d_head, 1}
+    };
+    return t;
+}
+
+static lemoe_attn_args attn_args(const lemoe_llama *m, const lemoe_pack *pack, const llama_block_trace *t) {
+    lemoe_attn_args args = {.q = heads(m, t->q, m->n_head),
+                            .k = heads(m, t->k, m->n_kv),
+                            .v = heads(m, t->v, m->n_kv),
+                            .out = heads(m, t->heads_out, m->n_head),
+                            .log_sum_exp = t->log_sum_exp,
+                            .seq_start = pack->seq_start,
+                            .max_seq = pack->max_seq,
+                            .window = m->config.sliding_window,
+                            .scale = (float)(1.0 / __builtin_sqrt((double)m->config.d_head))};
+    return args;
+}
+
+static lemoe_status rotate(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor q, lemoe_tensor k, int sign) {
+    LEMOE_TRY(lemoe_op_rope(m->device, heads(m, q, m->n_head), pack->position, m->inv_freq, sign));
+    return lemoe_op_rope(m->device, heads(m, k, m->n_kv), pack->position, m->inv_freq, sign);
+}
+
+static lemoe_status attention_forward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, lemoe_tensor y,
+                                      lemoe_arena *arena, llama_block_trace *t) {
+    LEMOE_TRY(normalise(m, arena, m->layers[layer].attn_norm, t));
+    LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_Q, t->h, &t->q));
+    LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_K, t->h, &t->k));
+    LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_V, t->h, &t->v));
+    LEMOE_TRY(rotate(m, pack, t->q, t->k, 1));
+    LEMOE_TRY(matrix(arena, t->q.shape[0], t->q.shape[1], &t->heads_out));
+    LEMOE_TRY(matrix(arena, m->n_head, t->q.shape[0], &t->log_sum_exp));
+    lemoe_attn_args args = attn_args(m, pack, t);
+    LEMOE_TRY(lemoe_op_attn_fwd(m->device, &args));
+    return lemoe_op_linear(m->device, t->heads_out, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_O), y, false);
+}
+
+/* From d of the heads' output to d of q, k, v before the rotation. */
+static lemoe_status heads_backward(lemoe_llama *m, const lemoe_pack *pack, const llama_block_trace *t,
+                                   lemoe_tensor d_heads, lemoe_arena *arena, lemoe_tensor *dq, lemoe_tensor *dk,
+                                   lemoe_tensor *dv) {
+    lemoe_attn_args args = attn_args(m, pack, t);
+    LEMOE_TRY(matrix(arena, t->q.shape[0], t->q.shape[1], dq));
+    LEMOE_TRY(matrix(arena, t->k.shape[0], t->k.shape[1], dk));
+    LEMOE_TRY(matrix(arena, t->v.shape[0], t->v.shape[1], dv));
+    args.d_out = heads(m, d_heads, m->n_head);
+    args.dq = heads(m, *dq, m->n_head);
+    args.dk = heads(m, *dk, m->n_kv);
+    args.dv = heads(m, *dv, m->n_kv);
+    LEMOE_TRY(lemoe_op_attn_bwd(m->device, &args));
+    return rotate(m, pack, *dq, *dk, -1);
+}
+
+static lemoe_status attention_backward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, llama_block_trace *t,
+                                       lemoe_tensor dx, lemoe_tensor dh, lemoe_arena *arena) {
+    lemoe_tensor d_heads, dq, dk, dv;
+    LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_O, t->heads_out, dx));
+    LEMOE_TRY(matrix(arena, t->heads_out.shape[0], t->heads_out.shape[1], &d_heads));
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, dx, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_O), d_heads, false));
+    LEMOE_TRY(heads_backward(m, pack, t, d_heads, arena, &dq, &dk, &dv));
+    LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_Q, t->h, dq));
+    LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_K, t->h, dk));
+    LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_V, t->h, dv));
+    if (!dh.data) return LEMOE_OK;
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, dq, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_Q), dh, false));
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, dk, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_K), dh, true));
+    return lemoe_op_linear_dx(m->device, dv, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_V), dh, true);
+}
+
+/* ---- FFN ---- */
+
+static lemoe_bypass_io bypass_io(const lemoe_pack *pack, llama_block_trace *t, lemoe_arena *arena) {
+    lemoe_bypass_io io = {
+        .pack = pack, .x = t->h, .gate = t->gate, .up = t->up, .act = t->act, .arena = arena, .kept = &t->kept};
+    return io;
+}
+
+static lemoe_status ffn_forward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, lemoe_tensor y,
+                                lemoe_arena *arena, llama_block_trace *t, bool training) {
+    const lemoe_bypass *bypass = llama_bypass_at(m, layer);
+    LEMOE_TRY(normalise(m, arena, m->layers[layer].ffn_norm, t));
+    LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_GATE, t->h, &t->gate));
+    LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_UP, t->h, &t->up));
+    LEMOE_TRY(matrix(arena, t->gate.shape[0], t->gate.shape[1], &t->act));
+    LEMOE_TRY(lemoe_op_swiglu_fwd(m->device, t->gate, t->up, t->act));
+    LEMOE_TRY(lemoe_op_linear(m->device, t->act, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_DOWN), y, false));
+    if (!bypass) return LEMOE_OK;
+    lemoe_bypass_io io = bypass_io(pack, t, arena);
+    io.out = y;
+    io.training = training;
+    return bypass->forward(bypass->context, &io);
+}
+
+/* The host's own path: down, swiglu, gate and up, as far as somebody needs it. */
+static lemoe_status ffn_host_backward(lemoe_llama *m, int64_t layer, llama_block_trace *t, lemoe_tensor dx,
+                                      lemoe_tensor dh, lemoe_arena *arena) {
+    bool tapped = llama_has_tap(m, layer, LEMOE_MATRIX_GATE) || llama_has_tap(m, layer, LEMOE_MATRIX_UP);
+    lemoe_tensor d_gate, d_up;
+    if (!dh.data && !tapped) return LEMOE_OK;
+    LEMOE_TRY(matrix(arena, t->act.shape[0], t->act.shape[1], &d_gate));
+    LEMOE_TRY(matrix(arena, t->act.shape[0], t->act.shape[1], &d_up));
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, dx, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_DOWN), d_up, false));
+    LEMOE_TRY(lemoe_op_swiglu_bwd(m->device, d_up, t->gate, t->up, d_gate, d_up));
+    LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_GATE, t->h, d_gate));
+    LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_UP, t->h, d_up));
+    if (!dh.data) return LEMOE_OK;
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, d_gate, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_GATE), dh, false));
+    return lemoe_op_linear_dx(m->device, d_up, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_UP), dh, true);
+}
+
+static lemoe_status ffn_backward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, llama_block_trace *t,
+                                 lemoe_tensor dx, lemoe_tensor dh, lemoe_arena *arena) {
+    const lemoe_bypass *bypass = llama_bypass_at(m, layer);
+    LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_DOWN, t->act, dx));
+    LEMOE_TRY(ffn_host_backward(m, layer, t, dx, dh, arena));
+    if (!bypass) return LEMOE_OK;
+    lemoe_bypass_io io = bypass_io(pack, t, arena);
+    io.d_out = dx;
+    io.d_x = dh;
+    io.training = true;
+    return bypass->backward(bypass->context, &io);
+}
+
+/* ---- the block ---- */
+
+lemoe_status llama_block_forward(lemoe_llama *m, int64_t block, const lemoe_pack *pack, lemoe_tensor x, lemoe_tensor y,
+                                 lemoe_arena *arena, llama_block_trace *trace) {
+    llama_block_trace scratch = {.x = x}, *t = trace ? trace : &scratch;
+    size_t mark = lemoe_arena_mark(arena);
+    *t = scratch;
+    lemoe_status status = block % 2 == 0 ? attention_forward(m, block / 2, pack, y, arena, t)
+                                         : ffn_forward(m, block / 2, pack, y, arena, t, trace != NULL);
+    if (!trace) lemoe_arena_reset(arena, mark);
+    LEMOE_TRY(status);
+    LEMOE_TRY(llama_reduce(m, y));
+    return lemoe_op_axpy(m->device, 1.0f, x, y);
+}
+
+lemoe_status llama_block_backward(lemoe_llama *m, int64_t block, const lemoe_pack *pack, llama_block_trace *t,
+                                  lemoe_tensor dx, bool need_dx, lemoe_arena *arena) {
+    int64_t layer = block / 2;
+    lemoe_tensor dh = {0};
+    size_t mark = lemoe_arena_mark(arena);
+    if (need_dx) LEMOE_TRY(matrix(arena, dx.shape[0], dx.shape[1], &dh));
+    LEMOE_TRY(block % 2 == 0 ? attention_backward(m, layer, pack, t, dx, dh, arena)
+                             : ffn_backward(m, layer, pack, t, dx, dh, arena));
+    if (need_dx) {
+        lemoe_tensor norm = block % 2 == 0 ? m->layers[layer].attn_norm : m->layers[layer].ffn_norm;
+        LEMOE_TRY(llama_reduce(m, dh));
+        LEMOE_TRY(lemoe_op_rmsnorm_bwd(m->device, dh, t->x, norm, t->inv_rms, dx));
+    }
+    lemoe_arena_reset(arena, mark);
+    return LEMOE_OK;
+}

@@ -1,0 +1,156 @@
+/* The forward in its two parts: prefix (ids to the cut) and suffix (the cut to the targets), and the suffix's backward.
+ */
+#include "runner/model/llama_internal.h"
+
+static lemoe_status rows_like(lemoe_arena *arena, const lemoe_llama *m, int64_t rows, lemoe_tensor *out) {
+    return lemoe_arena_matrix(arena, LEMOE_F32, rows, m->config.d_model, out);
+}
+
+/* Embedding rows; each rank adds those it holds. */
+static lemoe_status embed(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor x) {
+    LEMOE_TRY(lemoe_op_embed_fwd(m->device, pack->ids, m->embed, m->vocab_begin, x));
+    return llama_reduce(m, x);
+}
+
+/* Blocks [from, to) without a backward: two buffers take turns, scratch is given back after each. */
+static lemoe_status run_blocks(lemoe_llama *m, const lemoe_pack *pack, int64_t from, int64_t to, lemoe_arena *arena,
+                               lemoe_tensor *x) {
+    lemoe_tensor spare;
+    LEMOE_TRY(rows_like(arena, m, x->shape[0], &spare));
+    for (int64_t block = from; block < to; block++) {
+        lemoe_tensor swap = *x;
+        LEMOE_TRY(llama_block_forward(m, block, pack, *x, spare, arena, NULL));
+        *x = spare;
+        spare = swap;
+    }
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_llama_prefix(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                                lemoe_tensor x) {
+    lemoe_tensor now;
+    size_t mark = lemoe_arena_mark(arena);
+    LEMOE_TRY(rows_like(arena, m, pack->n_tok, &now));
+    LEMOE_TRY(embed(m, pack, now));
+    LEMOE_TRY(run_blocks(m, pack, 0, cut, arena, &now));
+    LEMOE_TRY(lemoe_device_copy(m->device, x.data, now.data, lemoe_tensor_bytes(&now)));
+    lemoe_arena_reset(arena, mark);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_llama_embedding_mean(lemoe_llama *m, const lemoe_pack *pack, const int32_t *begin,
+                                        const int32_t *end, int64_t n, lemoe_arena *arena, lemoe_tensor y) {
+    lemoe_tensor x, first, last;
+    size_t mark = lemoe_arena_mark(arena);
+    LEMOE_TRY(rows_like(arena, m, pack->n_tok, &x));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_I32, n, &first));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_I32, n, &last));
+    LEMOE_TRY(lemoe_device_upload(m->device, first.data, begin, lemoe_tensor_bytes(&first)));
+    LEMOE_TRY(lemoe_device_upload(m->device, last.data, end, lemoe_tensor_bytes(&last)));
+    LEMOE_TRY(embed(m, pack, x));
+    LEMOE_TRY(lemoe_op_seg_mean(m->device, x, first, last, y));
+    lemoe_arena_reset(arena, mark);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_llama_ffn_input(lemoe_llama *m, int64_t layer, lemoe_tensor x, lemoe_arena *arena, lemoe_tensor y) {
+    lemoe_tensor inv_rms;
+    size_t mark = lemoe_arena_mark(arena);
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, x.shape[0], &inv_rms));
+    LEMOE_TRY(lemoe_op_rmsnorm_fwd(m->device, x, m->layers[layer].ffn_norm, (float)m->config.rms_norm_eps, y, inv_rms));
+    lemoe_arena_reset(arena, mark);
+    return LEMOE_OK;
+}
+
+/* ---- suffix ---- */
+
+static lemoe_status gather_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor x, lemoe_arena *arena,
+                                   lemoe_tensor *out) {
+    LEMOE_TRY(rows_like(arena, m, pack->n_target, out));
+    return lemoe_op_rows_gather(m->device, x, pack->target_row, *out);
+}
+
+/* An FFN acts on each row alone, so the last one only needs the rows that predict a target - unless a seam wants them
+ * all. */
+static bool last_ffn_at_targets(const lemoe_llama *m, int64_t cut) {
+    return cut < 2 * m->config.n_layer && !llama_ffn_is_touched(m, m->config.n_layer - 1);
+}
+
+static lemoe_status suffix_eval(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                                lemoe_tensor *rows) {
+    int64_t last = 2 * m->config.n_layer - 1;
+    bool at_targets = last_ffn_at_targets(m, cut);
+    lemoe_tensor x;
+    LEMOE_TRY(rows_like(arena, m, pack->n_tok, &x));
+    LEMOE_TRY(lemoe_device_copy(m->device, x.data, pack->x.data, lemoe_tensor_bytes(&x)));
+    LEMOE_TRY(run_blocks(m, pack, cut, at_targets ? last : last + 1, arena, &x));
+    LEMOE_TRY(gather_targets(m, pack, x, arena, rows));
+    return at_targets ? run_blocks(m, pack, last, last + 1, arena, rows) : LEMOE_OK;
+}
+
+static lemoe_status suffix_training(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                                    lemoe_llama_trace *trace, lemoe_tensor *rows) {
+    int64_t n_block = 2 * m->config.n_layer;
+    lemoe_tensor x = pack->x;
+    trace->last_ffn_at_targets = last_ffn_at_targets(m, cut);
+    for (int64_t block = cut; block < n_block; block++) {
+        lemoe_tensor y;
+        if (block == n_block - 1 && trace->last_ffn_at_targets) LEMOE_TRY(gather_targets(m, pack, x, arena, &x));
+        LEMOE_TRY(rows_like(arena, m, x.shape[0], &y));
+        LEMOE_TRY(llama_block_forward(m, block, pack, x, y, arena, &trace->blocks[block]));
+        x = y;
+    }
+    *rows = x;
+    return trace->last_ffn_at_targets ? LEMOE_OK : gather_targets(m, pack, x, arena, rows);
+}
+
+static lemoe_status make_trace(const lemoe_llama *m, int64_t cut, lemoe_arena *arena, lemoe_llama_trace **out) {
+    lemoe_llama_trace *trace = NULL;
+    size_t n_bytes = (size_t)(2 * m->config.n_layer) * sizeof *trace->blocks;
+    LEMOE_TRY(lemoe_arena_alloc(arena, sizeof *trace, (void **)&trace));
+    *trace = (lemoe_llama_trace){.cut = cut};
+    *out = trace;
+    return lemoe_arena_alloc(arena, n_bytes, (void **)&trace->blocks);
+}
+
+lemoe_status lemoe_llama_forward(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, bool training, lemoe_arena *arena,
+                                 lemoe_llama_output *out) {
+    lemoe_tensor rows;
+    *out = (lemoe_llama_output){.vocab_begin = m->vocab_begin};
+    if (training) {
+        LEMOE_TRY(make_trace(m, cut, arena, &out->trace));
+        LEMOE_TRY(suffix_training(m, pack, cut, arena, out->trace, &rows));
+    } else {
+        LEMOE_TRY(suffix_eval(m, pack, cut, arena, &rows));
+    }
+    return llama_loss_forward(m, pack, rows, arena, out);
+}
+
+/* ---- backward ---- */
+
+/* Gradient of all rows from the gradient of the target rows. */
+static lemoe_status spread_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor d_rows, lemoe_arena *arena,
+                                   lemoe_tensor *dx) {
+    lemoe_tensor no_weight = {0};
+    LEMOE_TRY(rows_like(arena, m, pack->n_tok, dx));
+    LEMOE_TRY(lemoe_device_zero(m->device, dx->data, lemoe_tensor_bytes(dx)));
+    return lemoe_op_rows_scatter_add(m->device, d_rows, pack->target_row, no_weight, *dx);
+}
+
+lemoe_status lemoe_llama_backward(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output,
+                                  lemoe_tensor weight, lemoe_arena *arena, lemoe_tensor d_cut) {
+    lemoe_llama_trace *trace = output->trace;
+    bool want_cut = d_cut.data != NULL;
+    int64_t block = 2 * m->config.n_layer - 1, lowest = want_cut ? trace->cut : lemoe_llama_cut(m);
+    lemoe_tensor d_rows, dx;
+    LEMOE_TRY(rows_like(arena, m, pack->n_target, &d_rows));
+    LEMOE_TRY(llama_loss_backward(m, pack, output, weight, arena, d_rows));
+    if (trace->last_ffn_at_targets && block >= lowest) {
+        LEMOE_TRY(llama_block_backward(m, block, pack, &trace->blocks[block], d_rows, true, arena));
+        block--;
+    }
+    LEMOE_TRY(spread_targets(m, pack, d_rows, arena, &dx));
+    for (; block >= lowest; block--)
+        LEMOE_TRY(llama_block_backward(m, block, pack, &trace->blocks[block], dx, want_cut || block > lowest, arena));
+    return want_cut ? lemoe_device_copy(m->device, d_cut.data, dx.data, lemoe_tensor_bytes(&dx)) : LEMOE_OK;
+}

@@ -1,0 +1,90 @@
+/* Private to runner/model: the model's parts, and the steps that forward and backward are made of. */
+#ifndef RUNNER_MODEL_LLAMA_INTERNAL_H
+#define RUNNER_MODEL_LLAMA_INTERNAL_H
+
+#include "kernels/ops.h"
+#include "runner/model/llama.h"
+#include "runner/model/safetensors.h"
+
+typedef struct llama_layer {
+    lemoe_tensor attn_norm, ffn_norm;        /* [d_model] fp32 */
+    lemoe_tensor matrix[LEMOE_MATRIX_COUNT]; /* this rank's shards, [n_out, n_in] local */
+} llama_layer;
+
+/* A matrix an editor changes: an fp32 copy stands in for the shard while seams are active. */
+typedef struct llama_patch {
+    int64_t layer;
+    lemoe_matrix matrix;
+    lemoe_tensor w;             /* device memory of the model */
+    uint64_t pristine_checksum; /* XXH3-64 of the shard when the patch began */
+} llama_patch;
+
+enum { LLAMA_MAX_SEAM = 64 };
+
+struct lemoe_llama {
+    lemoe_llama_config config;
+    lemoe_device *device; /* borrowed */
+    lemoe_comm *comm;     /* borrowed */
+    lemoe_safetensors *file;
+    lemoe_arena *weights; /* what could not stay a view of the file */
+    lemoe_dtype dtype;
+    char fingerprint[33];
+    /* this rank's shares */
+    int64_t n_head, n_kv, ff_begin, n_ff, vocab_begin, n_vocab;
+    lemoe_tensor embed, lm_head; /* [n_vocab local, d_model] */
+    lemoe_tensor final_norm;     /* [d_model] */
+    lemoe_tensor inv_freq;       /* [d_head / 2] */
+    llama_layer *layers;         /* [config.n_layer] */
+    /* seams */
+    bool seams_active;
+    lemoe_bypass bypasses[LLAMA_MAX_SEAM];
+    lemoe_tap taps[LLAMA_MAX_SEAM];
+    llama_patch patches[LLAMA_MAX_SEAM];
+    int n_bypass, n_tap, n_patch;
+};
+
+/* A block is half a layer: 2 l the attention of layer l, 2 l + 1 its FFN. What a block's backward needs of its forward.
+ */
+typedef struct llama_block_trace {
+    lemoe_tensor x, inv_rms;                      /* residual that entered, [rows, d_model], and 1 / rms */
+    lemoe_tensor h;                               /* its norm's output: input of the block's first matrices */
+    lemoe_tensor q, k, v, heads_out, log_sum_exp; /* attention */
+    lemoe_tensor gate, up, act;                   /* FFN */
+    void *kept;                                   /* the bypass's own */
+} llama_block_trace;
+
+struct lemoe_llama_trace {
+    int64_t cut;
+    llama_block_trace *blocks;       /* [2 n_layer], from the cut on */
+    bool last_ffn_at_targets;        /* the last FFN ran on target rows only */
+    lemoe_tensor rows, rows_inv_rms; /* [n_target, d_model] entering the final norm */
+    lemoe_tensor row_max, row_sum;   /* [n_target] of the logits */
+};
+
+/* Local. The active bypass of a layer, or NULL; whether anything touches that FFN. */
+const lemoe_bypass *llama_bypass_at(const lemoe_llama *model, int64_t layer);
+bool llama_ffn_is_touched(const lemoe_llama *model, int64_t layer);
+/* Local. Gives input rows and output gradients to the active taps of a matrix. */
+lemoe_status llama_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix, lemoe_tensor x, lemoe_tensor dy);
+bool llama_has_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix);
+
+/* Collective. y becomes the sum of all ranks' y: after a row-parallel product, or for an input gradient. */
+static inline lemoe_status llama_reduce(const lemoe_llama *model, lemoe_tensor y) {
+    return lemoe_comm_size(model->comm) > 1 ? lemoe_comm_allreduce_sum(model->comm, y) : LEMOE_OK;
+}
+
+/* Collective. One block: y = x + block(x); trace NULL when no backward follows. */
+lemoe_status llama_block_forward(lemoe_llama *model, int64_t block, const lemoe_pack *pack, lemoe_tensor x,
+                                 lemoe_tensor y, lemoe_arena *arena, llama_block_trace *trace);
+/* Collective. dx: gradient of the block's output on entry, of its input on return; need_dx false: only seams are
+ * served. */
+lemoe_status llama_block_backward(lemoe_llama *model, int64_t block, const lemoe_pack *pack, llama_block_trace *trace,
+                                  lemoe_tensor dx, bool need_dx, lemoe_arena *arena);
+
+/* Collective. From rows[n_target, d_model] after the last layer to nll, argmax and logits; and back to d_rows. */
+lemoe_status llama_loss_forward(lemoe_llama *model, const lemoe_pack *pack, lemoe_tensor rows, lemoe_arena *arena,
+                                lemoe_llama_output *out);
+lemoe_status llama_loss_backward(lemoe_llama *model, const lemoe_pack *pack, lemoe_llama_output *output,
+                                 lemoe_tensor weight, lemoe_arena *arena, lemoe_tensor d_rows);
+
+#endif

@@ -1,0 +1,261 @@
+/* Opening a model: which slice of which tensor this rank holds, and how it comes into memory. */
+#include "runner/model/llama_internal.h"
+
+#include "kernels/base/mem.h"
+#include "runner/io/file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { WEIGHT_BLOCK_BYTES = 64 << 20, NAME_BYTES = 128 };
+typedef long long ll;
+
+/* ---- shares ---- */
+
+lemoe_status lemoe_llama_check_split(const lemoe_llama_config *config, int64_t tp) {
+    LEMOE_CHECK(config->n_head % tp == 0, LEMOE_ERR_SHAPE,
+                "%lld attention heads do not split over %lld ranks; set "
+                "parallel.tensor to a divisor",
+                (ll)config->n_head, (ll)tp);
+    LEMOE_CHECK(config->n_kv % tp == 0 || tp % config->n_kv == 0, LEMOE_ERR_SHAPE,
+                "%lld key/value heads neither split over %lld "
+                "ranks nor can be replicated on them; set parallel.tensor to a divisor",
+                (ll)config->n_kv, (ll)tp);
+    LEMOE_CHECK(config->d_ff % tp == 0, LEMOE_ERR_SHAPE,
+                "the FFN width %lld does not split over %lld ranks; set parallel.tensor to "
+                "a divisor",
+                (ll)config->d_ff, (ll)tp);
+    return LEMOE_OK;
+}
+
+static void take_shares(lemoe_llama *model) {
+    const lemoe_llama_config *c = &model->config;
+    int64_t tp = lemoe_comm_size(model->comm), rank = lemoe_comm_rank(model->comm);
+    int64_t rows = (c->n_vocab + tp - 1) / tp; /* an odd vocabulary: the last ranks have fewer rows, perhaps none */
+    model->n_head = c->n_head / tp;
+    model->n_kv = c->n_kv % tp == 0 ? c->n_kv / tp : 1;
+    model->n_ff = c->d_ff / tp;
+    model->ff_begin = rank * model->n_ff;
+    model->vocab_begin = rank * rows < c->n_vocab ? rank * rows : c->n_vocab;
+    model->n_vocab = c->n_vocab - model->vocab_begin < rows ? c->n_vocab - model->vocab_begin : rows;
+}
+
+/* Rows and columns [row, row + n_rows) x [column, column + n_columns) of a whole matrix. */
+typedef struct slice {
+    int64_t row, n_rows, column, n_columns;
+} slice;
+
+static slice slice_of(const lemoe_llama *model, lemoe_matrix matrix) {
+    const lemoe_llama_config *c = &model->config;
+    int64_t rank = lemoe_comm_rank(model->comm), tp = lemoe_comm_size(model->comm), d = c->d_head;
+    int64_t kv = c->n_kv % tp == 0 ? rank * model->n_kv : rank / (tp / c->n_kv);
+    switch (matrix) {
+    case LEMOE_MATRIX_Q: return (slice){rank * model->n_head * d, model->n_head * d, 0, c->d_model};
+    case LEMOE_MATRIX_K:
+    case LEMOE_MATRIX_V: return (slice){kv * d, model->n_kv * d, 0, c->d_model};
+    case LEMOE_MATRIX_O: return (slice){0, c->d_model, rank * model->n_head * d, model->n_head * d};
+    case LEMOE_MATRIX_DOWN: return (slice){0, c->d_model, model->ff_begin, model->n_ff};
+    default: return (slice){model->ff_begin, model->n_ff, 0, c->d_model};
+    }
+}
+
+/* ---- from the file into memory ---- */
+
+/* One row of the slice in the wanted type. Goes through aligned scratch: a file may place its data anywhere. */
+static void convert_row(const lemoe_tensor *whole, const slice *s, int64_t row, lemoe_dtype dtype, void *scratch,
+                        float *wide, void *out) {
+    size_t item_bytes = lemoe_dtype_bytes(whole->dtype), n_bytes = (size_t)s->n_columns * item_bytes;
+    const char *from =
+        (const char *)whole->data + ((size_t)((s->row + row) * whole->shape[1] + s->column)) * item_bytes;
+    memcpy(scratch, from, n_bytes);
+    if (whole->dtype == dtype) {
+        memcpy(out, scratch, n_bytes);
+        return;
+    }
+    lemoe_dtype_to_f32(whole->dtype, scratch, s->n_columns, wide);
+    lemoe_dtype_from_f32(dtype, wide, s->n_columns, out);
+}
+
+static lemoe_status copy_slice(lemoe_llama *model, const lemoe_tensor *whole, const slice *s, lemoe_dtype dtype,
+                               lemoe_tensor *out) {
+    lemoe_status status = LEMOE_OK;
+    void *scratch = NULL, *row_out = NULL;
+    float *wide = NULL;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(s->n_columns, sizeof(double), &scratch));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(s->n_columns, sizeof(double), &row_out));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(s->n_columns, sizeof *wide, &wide));
+    LEMOE_TRY_GOTO(lemoe_arena_matrix(model->weights, dtype, s->n_rows, s->n_columns, out));
+    for (int64_t r = 0; r < s->n_rows; r++) {
+        lemoe_tensor row = lemoe_tensor_rows(*out, r, 1);
+        convert_row(whole, s, r, dtype, scratch, wide, row_out);
+        LEMOE_TRY_GOTO(lemoe_device_upload(model->device, row.data, row_out, lemoe_tensor_bytes(&row)));
+    }
+out:
+    lemoe_mem_free(scratch);
+    lemoe_mem_free(row_out);
+    lemoe_mem_free(wide);
+    return status;
+}
+
+/* A slice as a view of the mapped file where type, layout, alignment and device allow: ranks of a node share its pages.
+ */
+static lemoe_status load_slice(lemoe_llama *model, const char *name, int64_t rows, int64_t columns, const slice *s,
+                               lemoe_tensor *out) {
+    lemoe_tensor whole;
+    LEMOE_TRY(lemoe_safetensors_get(model->file, name, 2, (int64_t[]){rows, columns}, &whole));
+    bool is_view = whole.dtype == model->dtype && s->n_columns == columns && lemoe_safetensors_aligned(&whole) &&
+                   lemoe_device_is_host(model->device);
+    if (!is_view) return copy_slice(model, &whole, s, model->dtype, out);
+    *out = lemoe_tensor_rows(whole, s->row, s->n_rows);
+    return LEMOE_OK;
+}
+
+static lemoe_status load_norm(lemoe_llama *model, const char *name, lemoe_tensor *out) {
+    lemoe_tensor whole;
+    int64_t d = model->config.d_model;
+    LEMOE_TRY(lemoe_safetensors_get(model->file, name, 1, &d, &whole));
+    whole = lemoe_tensor_2d(whole.data, whole.dtype, 1, d);
+    slice s = {0, 1, 0, d};
+    LEMOE_TRY(copy_slice(model, &whole, &s, LEMOE_F32, out));
+    *out = lemoe_tensor_1d(out->data, LEMOE_F32, d);
+    return LEMOE_OK;
+}
+
+static const char *const matrix_name[LEMOE_MATRIX_COUNT] = {
+    [LEMOE_MATRIX_Q] = "self_attn.q_proj", [LEMOE_MATRIX_K] = "self_attn.k_proj", [LEMOE_MATRIX_V] = "self_attn.v_proj",
+    [LEMOE_MATRIX_O] = "self_attn.o_proj", [LEMOE_MATRIX_GATE] = "mlp.gate_proj", [LEMOE_MATRIX_UP] = "mlp.up_proj",
+    [LEMOE_MATRIX_DOWN] = "mlp.down_proj"};
+
+static void whole_shape(const lemoe_llama_config *c, lemoe_matrix matrix, int64_t *rows, int64_t *columns) {
+    int64_t heads = c->n_head * c->d_head, kv = c->n_kv * c->d_head;
+    const int64_t out_rows[LEMOE_MATRIX_COUNT] = {heads, kv, kv, c->d_model, c->d_ff, c->d_ff, c->d_model};
+    const int64_t in_columns[LEMOE_MATRIX_COUNT] = {c->d_model, c->d_model, c->d_model, heads,
+                                                    c->d_model, c->d_model, c->d_ff};
+    *rows = out_rows[matrix];
+    *columns = in_columns[matrix];
+}
+
+static lemoe_status load_layer(lemoe_llama *model, int64_t layer) {
+    llama_layer *l = &model->layers[layer];
+    char name[NAME_BYTES];
+    (void)snprintf(name, sizeof name, "model.layers.%lld.input_layernorm.weight", (ll)layer);
+    LEMOE_TRY(load_norm(model, name, &l->attn_norm));
+    (void)snprintf(name, sizeof name, "model.layers.%lld.post_attention_layernorm.weight", (ll)layer);
+    LEMOE_TRY(load_norm(model, name, &l->ffn_norm));
+    for (int m = 0; m < LEMOE_MATRIX_COUNT; m++) {
+        int64_t rows = 0, columns = 0;
+        slice s = slice_of(model, (lemoe_matrix)m);
+        whole_shape(&model->config, (lemoe_matrix)m, &rows, &columns);
+        (void)snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (ll)layer, matrix_name[m]);
+        LEMOE_TRY(load_slice(model, name, rows, columns, &s, &l->matrix[m]));
+    }
+    return LEMOE_OK;
+}
+
+/* 1 / theta^(2 i / d_head), as Hugging Face computes it: in fp32. */
+static lemoe_status make_inv_freq(lemoe_llama *model) {
+    int64_t half = model->config.d_head / 2;
+    float *values = NULL;
+    LEMOE_TRY(lemoe_arena_vector(model->weights, LEMOE_F32, half, &model->inv_freq));
+    LEMOE_TRY(lemoe_mem_alloc(half, sizeof *values, &values));
+    for (int64_t i = 0; i < half; i++)
+        values[i] = (float)(1.0 / pow(model->config.rope_theta, (double)(2 * i) / (double)model->config.d_head));
+    lemoe_status status =
+        lemoe_device_upload(model->device, model->inv_freq.data, values, (size_t)half * sizeof *values);
+    lemoe_mem_free(values);
+    return status;
+}
+
+static lemoe_status load_weights(lemoe_llama *model) {
+    const lemoe_llama_config *c = &model->config;
+    slice vocabulary = {model->vocab_begin, model->n_vocab, 0, c->d_model};
+    LEMOE_TRY(lemoe_arena_create(model->device, WEIGHT_BLOCK_BYTES, &model->weights));
+    LEMOE_TRY(load_slice(model, "model.embed_tokens.weight", c->n_vocab, c->d_model, &vocabulary, &model->embed));
+    model->lm_head = model->embed;
+    if (!c->tied_embeddings)
+        LEMOE_TRY(load_slice(model, "lm_head.weight", c->n_vocab, c->d_model, &vocabulary, &model->lm_head));
+    LEMOE_TRY(load_norm(model, "model.norm.weight", &model->final_norm));
+    LEMOE_TRY(make_inv_freq(model));
+    LEMOE_TRY(lemoe_mem_alloc(c->n_layer, sizeof *model->layers, &model->layers));
+    for (int64_t l = 0; l < c->n_layer; l++) LEMOE_TRY(load_layer(model, l));
+    return LEMOE_OK;
+}
+
+/* ---- fingerprint ---- */
+
+static lemoe_status fingerprint_of(const char *folder, const lemoe_safetensors *file, char out[33]) {
+    char *path = NULL, *text = NULL, weights[33];
+    int64_t n_bytes = 0;
+    lemoe_status status = LEMOE_OK;
+    LEMOE_TRY_GOTO(lemoe_safetensors_fingerprint(file, weights));
+    LEMOE_TRY_GOTO(lemoe_file_join(folder, "config.json", &path));
+    LEMOE_TRY_GOTO(lemoe_file_read_text(path, 4 << 20, &text, &n_bytes));
+    /* the digits of one hash as the seed of the next */
+    XXH128_hash_t hash = XXH3_128bits_withSeed(text, (size_t)n_bytes, XXH3_64bits(weights, 32));
+    (void)snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+out:
+    lemoe_mem_free(path);
+    lemoe_mem_free(text);
+    return status;
+}
+
+lemoe_status lemoe_llama_folder_fingerprint(const char *folder, char out[33], int64_t *weight_bytes) {
+    lemoe_safetensors *file = NULL;
+    LEMOE_TRY(lemoe_safetensors_open(folder, &file));
+    *weight_bytes = lemoe_safetensors_data_bytes(file);
+    lemoe_status status = fingerprint_of(folder, file, out);
+    lemoe_safetensors_close(file);
+    return status;
+}
+
+/* ---- life ---- */
+
+static lemoe_status open_here(const lemoe_llama_args *args, lemoe_llama *model) {
+    LEMOE_TRY(lemoe_llama_config_read(args->folder, &model->config));
+    LEMOE_TRY(lemoe_llama_check_split(&model->config, lemoe_comm_size(args->comm)));
+    take_shares(model);
+    LEMOE_TRY(lemoe_safetensors_open(args->folder, &model->file));
+    LEMOE_TRY(load_weights(model));
+    return lemoe_comm_rank(args->comm) == 0 ? fingerprint_of(args->folder, model->file, model->fingerprint) : LEMOE_OK;
+}
+
+lemoe_status lemoe_llama_open(const lemoe_llama_args *args, lemoe_llama **out) {
+    lemoe_llama *model = NULL;
+    lemoe_status status = lemoe_mem_alloc(1, sizeof *model, &model);
+    if (status == LEMOE_OK) {
+        model->device = args->device;
+        model->comm = args->comm;
+        model->dtype = args->dtype;
+        model->seams_active = true;
+        status = open_here(args, model);
+    }
+    status = lemoe_comm_agree(args->comm, status);
+    if (status == LEMOE_OK)
+        status = lemoe_comm_broadcast_bytes(args->comm, 0, model->fingerprint, sizeof model->fingerprint);
+    if (status == LEMOE_OK)
+        *out = model;
+    else
+        lemoe_llama_close(model);
+    return status;
+}
+
+void lemoe_llama_close(lemoe_llama *model) {
+    if (!model) return;
+    for (int i = 0; i < model->n_patch; i++) lemoe_device_free(model->device, model->patches[i].w.data);
+    lemoe_mem_free(model->layers);
+    lemoe_arena_destroy(model->weights);
+    lemoe_safetensors_close(model->file);
+    lemoe_mem_free(model);
+}
+
+const lemoe_llama_config *lemoe_llama_config_of(const lemoe_llama *model) { return &model->config; }
+lemoe_device *lemoe_llama_device(const lemoe_llama *model) { return model->device; }
+lemoe_comm *lemoe_llama_comm(const lemoe_llama *model) { return model->comm; }
+const char *lemoe_llama_fingerprint(const lemoe_llama *model) { return model->fingerprint; }
+
+void lemoe_llama_ff_share(const lemoe_llama *model, int64_t *begin, int64_t *n) {
+    *begin = model->ff_begin;
+    *n = model->n_ff;
+}

@@ -1,0 +1,101 @@
+/*
+ * Logits and loss at target rows, with the vocabulary split over ranks (Shoeybi et al. 2019, section 3): only maxima
+ * and sums of single rows are reduced, never logits.
+ */
+#include "runner/model/llama_internal.h"
+
+#include "kernels/base/mem.h"
+
+#include <math.h>
+
+/* Over all ranks: the largest logit, then the lowest id that has it. */
+static lemoe_status reduce_argmax(lemoe_llama *m, lemoe_tensor row_max, lemoe_tensor argmax) {
+    int64_t n = lemoe_tensor_count(&row_max);
+    lemoe_status status = LEMOE_OK;
+    float *local = NULL, *global = NULL;
+    int32_t *id = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(n, sizeof *local, &local));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *global, &global));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *id, &id));
+    LEMOE_TRY_GOTO(lemoe_device_download(m->device, local, row_max.data, (size_t)n * sizeof *local));
+    LEMOE_TRY_GOTO(lemoe_device_download(m->device, id, argmax.data, (size_t)n * sizeof *id));
+    LEMOE_TRY_GOTO(lemoe_comm_allreduce_max(m->comm, row_max));
+    LEMOE_TRY_GOTO(lemoe_device_download(m->device, global, row_max.data, (size_t)n * sizeof *global));
+    for (int64_t i = 0; i < n; i++) id[i] = local[i] == global[i] ? -id[i] : INT32_MIN; /* the lowest id as a maximum */
+    LEMOE_TRY_GOTO(lemoe_device_upload(m->device, argmax.data, id, (size_t)n * sizeof *id));
+    LEMOE_TRY_GOTO(lemoe_comm_allreduce_max(m->comm, argmax));
+    LEMOE_TRY_GOTO(lemoe_device_download(m->device, id, argmax.data, (size_t)n * sizeof *id));
+    for (int64_t i = 0; i < n; i++) id[i] = -id[i];
+    LEMOE_TRY_GOTO(lemoe_device_upload(m->device, argmax.data, id, (size_t)n * sizeof *id));
+out:
+    lemoe_mem_free(local);
+    lemoe_mem_free(global);
+    lemoe_mem_free(id);
+    return status;
+}
+
+/* nll = max + log(sum) - label's logit, in double: these are the numbers that are reported. */
+static lemoe_status finish_nll(lemoe_llama *m, lemoe_tensor row_max, lemoe_tensor sum, lemoe_tensor label,
+                               lemoe_tensor nll) {
+    int64_t n = lemoe_tensor_count(&nll);
+    size_t n_bytes = (size_t)n * sizeof(float);
+    float *values = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(3 * n, sizeof *values, &values));
+    lemoe_status status = LEMOE_OK;
+    LEMOE_TRY_GOTO(lemoe_device_download(m->device, values, row_max.data, n_bytes));
+    LEMOE_TRY_GOTO(lemoe_device_download(m->device, values + n, sum.data, n_bytes));
+    LEMOE_TRY_GOTO(lemoe_device_download(m->device, values + 2 * n, label.data, n_bytes));
+    for (int64_t i = 0; i < n; i++)
+        values[i] = (float)((double)values[i] + log((double)values[n + i]) - (double)values[2 * n + i]);
+    LEMOE_TRY_GOTO(lemoe_device_upload(m->device, nll.data, values, n_bytes));
+out:
+    lemoe_mem_free(values);
+    return status;
+}
+
+static lemoe_status make_logits(lemoe_llama *m, lemoe_tensor rows, lemoe_arena *arena, lemoe_tensor *h,
+                                lemoe_tensor *inv_rms, lemoe_tensor *logits) {
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, rows.shape[0], m->config.d_model, h));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, rows.shape[0], inv_rms));
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, rows.shape[0], m->n_vocab, logits));
+    LEMOE_TRY(lemoe_op_rmsnorm_fwd(m->device, rows, m->final_norm, (float)m->config.rms_norm_eps, *h, *inv_rms));
+    return lemoe_op_linear(m->device, *h, m->lm_head, *logits, false);
+}
+
+lemoe_status llama_loss_forward(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor rows, lemoe_arena *arena,
+                                lemoe_llama_output *out) {
+    int64_t n = pack->n_target;
+    bool split = lemoe_comm_size(m->comm) > 1;
+    lemoe_tensor h, inv_rms, row_max, sum, label;
+    LEMOE_TRY(make_logits(m, rows, arena, &h, &inv_rms, &out->logits));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, n, &row_max));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, n, &sum));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, n, &label));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, n, &out->nll));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_I32, n, &out->argmax));
+    LEMOE_TRY(lemoe_op_xent_rowmax(m->device, out->logits, m->vocab_begin, row_max, out->argmax));
+    if (split) LEMOE_TRY(reduce_argmax(m, row_max, out->argmax));
+    LEMOE_TRY(lemoe_op_xent_rowsum(m->device, out->logits, row_max, pack->target_id, m->vocab_begin, sum, label));
+    LEMOE_TRY(llama_reduce(m, sum));
+    LEMOE_TRY(llama_reduce(m, label));
+    LEMOE_TRY(finish_nll(m, row_max, sum, label, out->nll));
+    if (!out->trace) return LEMOE_OK;
+    out->trace->rows = rows;
+    out->trace->rows_inv_rms = inv_rms;
+    out->trace->row_max = row_max;
+    out->trace->row_sum = sum;
+    return LEMOE_OK;
+}
+
+lemoe_status llama_loss_backward(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output,
+                                 lemoe_tensor weight, lemoe_arena *arena, lemoe_tensor d_rows) {
+    const lemoe_llama_trace *trace = output->trace;
+    lemoe_tensor dh;
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, pack->n_target, m->config.d_model, &dh));
+    LEMOE_TRY(lemoe_op_xent_bwd(m->device, output->logits, trace->row_max, trace->row_sum, pack->target_id, weight,
+                                m->vocab_begin));
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, output->logits, m->lm_head, dh, false));
+    LEMOE_TRY(llama_reduce(m, dh));
+    LEMOE_TRY(lemoe_device_zero(m->device, d_rows.data, lemoe_tensor_bytes(&d_rows)));
+    return lemoe_op_rmsnorm_bwd(m->device, dh, trace->rows, m->final_norm, trace->rows_inv_rms, d_rows);
+}
