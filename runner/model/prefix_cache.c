@@ -149,7 +149,7 @@ static lemoe_status open_filled(filling *f, lemoe_prefix_cache *cache, const flo
     *data = NULL;
     cache->n_float = (f->n_tok + 2 * f->n_items) * f->d_model;
     if (args->folder) {
-        lemoe_prefix_cache_file_key(args, f->items, f->n_items, key);
+        LEMOE_TRY(lemoe_prefix_cache_file_key(args, f->items, f->n_items, key));
         LEMOE_TRY(lemoe_mem_printf(&path, "%s/prefix-%s.bin", args->folder, key));
         LEMOE_TRY_GOTO(read_from_disk(args, path, key, cache, data));
     }

@@ -28,19 +28,21 @@ static void add_item(XXH3_state_t *state, const lemoe_item *item) {
     (void)XXH3_128bits_update(state, item->ids, (size_t)item->n_tok * sizeof *item->ids);
 }
 
-void lemoe_prefix_cache_file_key(const lemoe_prefix_cache_args *args, const lemoe_item *items, int64_t n_items,
-                                 char key[33]) {
-    XXH3_state_t state;
+lemoe_status lemoe_prefix_cache_file_key(const lemoe_prefix_cache_args *args, const lemoe_item *items, int64_t n_items,
+                                         char key[33]) {
+    XXH3_state_t *state = XXH3_createState();
+    LEMOE_CHECK(state, LEMOE_ERR_NOMEM, "no memory for a checksum");
     const int64_t numbers[] = {args->cut, args->pack_tokens, lemoe_comm_size(lemoe_llama_comm(args->model)), n_items,
                                (int64_t)lemoe_llama_matrix(args->model, 0, LEMOE_MATRIX_Q).dtype};
-    XXH3_INITSTATE(&state);
-    (void)XXH3_128bits_reset(&state);
-    (void)XXH3_128bits_update(&state, lemoe_llama_fingerprint(args->model), 32);
-    (void)XXH3_128bits_update(&state, numbers, sizeof numbers);
-    (void)XXH3_128bits_update(&state, args->domain, strlen(args->domain));
-    for (int64_t i = 0; i < n_items; i++) add_item(&state, &items[i]);
-    XXH128_hash_t hash = XXH3_128bits_digest(&state);
+    (void)XXH3_128bits_reset(state);
+    (void)XXH3_128bits_update(state, lemoe_llama_fingerprint(args->model), 32);
+    (void)XXH3_128bits_update(state, numbers, sizeof numbers);
+    (void)XXH3_128bits_update(state, args->domain, strlen(args->domain));
+    for (int64_t i = 0; i < n_items; i++) add_item(state, &items[i]);
+    XXH128_hash_t hash = XXH3_128bits_digest(state);
+    (void)XXH3_freeState(state);
     (void)snprintf(key, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
+    return LEMOE_OK;
 }
 
 /* ---- reading ---- */

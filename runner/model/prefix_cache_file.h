@@ -7,8 +7,8 @@
 
 /* Local. XXH3-128 (hex) of what decides the rows: model, cut, team size, pack rule, device domain, all ids and spans.
  */
-void lemoe_prefix_cache_file_key(const lemoe_prefix_cache_args *args, const lemoe_item *items, int64_t n_items,
-                                 char key[33]);
+lemoe_status lemoe_prefix_cache_file_key(const lemoe_prefix_cache_args *args, const lemoe_item *items, int64_t n_items,
+                                         char key[33]) LEMOE_MUST_CHECK;
 /* Local. The n_float values of a good file as a view of the mapping, or NULL (no file, another key, damaged). */
 const float *lemoe_prefix_cache_file_read(const char *path, const char *key, int64_t n_float, lemoe_file_map *map);
 /* Local. Writes the file whole; removes the oldest others so that the folder stays below max_bytes; writes nothing when
