@@ -8,6 +8,9 @@
 
 #include "kernels/ops.h"
 
+/* What every block of device memory is aligned to; arenas hand out multiples of it. */
+enum { LEMOE_DEVICE_ALIGNMENT = 256 };
+
 typedef struct lemoe_memory_ops {
     lemoe_status (*open)(lemoe_device *device);  /* fills state and domain */
     void (*close)(lemoe_device *device);

@@ -43,8 +43,12 @@ void lemoe_error_prefix(const char *format, ...) {
     va_start(arguments, format);
     (void)vsnprintf(error_message, MESSAGE_BYTES, format, arguments);
     va_end(arguments);
-    size_t used = strlen(error_message);
-    (void)snprintf(error_message + used, MESSAGE_BYTES - used, ": %s", old);
+    size_t used = strlen(error_message), left = MESSAGE_BYTES - used;
+    if (left < 4) return;
+    size_t kept = strlen(old) < left - 3 ? strlen(old) : left - 3; /* what does not fit is cut */
+    memcpy(error_message + used, ": ", 2);
+    memcpy(error_message + used + 2, old, kept);
+    error_message[used + 2 + kept] = '\0';
 }
 
 void lemoe_error_clear(void) {

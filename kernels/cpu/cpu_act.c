@@ -1,83 +1,111 @@
-/* Elementwise operations. Loops are plain so that the compiler vectorises them. */
+/* Elementwise operations. Several allow an output to be an input's storage, so pointers are not restrict: the loops say
+ * themselves (omp simd) that elements do not depend on each other. */
 #include "kernels/cpu/cpu_internal.h"
 
-#include "kernels/base/mem.h"
+typedef struct act_args {
+    float factor;
+    const float *a, *b, *c;
+    float *x, *y;
+} act_args;
 
-lemoe_status cpu_cast(lemoe_device *device, lemoe_tensor from, lemoe_tensor to) {
-    (void)device;
-    int64_t n = lemoe_tensor_count(&from);
-    if (to.dtype == LEMOE_F32) {
-        lemoe_dtype_to_f32(from.dtype, from.data, n, to.data);
-        return LEMOE_OK;
-    }
-    enum { CHUNK = 1024 };
-    float chunk[CHUNK];
-    for (int64_t i = 0; i < n; i += CHUNK) {
-        int64_t count = n - i < CHUNK ? n - i : CHUNK;
-        const char *source = (const char *)from.data + (size_t)i * lemoe_dtype_bytes(from.dtype);
-        lemoe_dtype_to_f32(from.dtype, source, count, chunk);
-        lemoe_dtype_from_f32(to.dtype, chunk, count, (char *)to.data + (size_t)i * lemoe_dtype_bytes(to.dtype));
-    }
-    return LEMOE_OK;
+CPU_LOOP static void axpy_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const act_args *a = data;
+    const float *x = a->a;
+    float *y = a->y, factor = a->factor;
+    (void)i_thread;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) y[i] += factor * x[i];
 }
 
 lemoe_status cpu_axpy(lemoe_device *device, float a, lemoe_tensor x, lemoe_tensor y) {
-    (void)device;
-    int64_t n = lemoe_tensor_count(&x);
-    const float *restrict from = cpu_f32(x);
-    float *restrict to = cpu_f32(y);
-    for (int64_t i = 0; i < n; i++) to[i] += a * from[i];
+    act_args args = {.factor = a, .a = cpu_f32(x), .y = cpu_f32(y)};
+    cpu_for(device, lemoe_tensor_count(&x), 1, axpy_loop, &args);
     return LEMOE_OK;
+}
+
+CPU_LOOP static void scale_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const act_args *a = data;
+    float *x = a->x, factor = a->factor;
+    (void)i_thread;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) x[i] *= factor;
 }
 
 lemoe_status cpu_scale(lemoe_device *device, float a, lemoe_tensor x) {
-    (void)device;
-    int64_t n = lemoe_tensor_count(&x);
-    float *values = cpu_f32(x);
-    for (int64_t i = 0; i < n; i++) values[i] *= a;
+    act_args args = {.factor = a, .x = cpu_f32(x)};
+    cpu_for(device, lemoe_tensor_count(&x), 1, scale_loop, &args);
     return LEMOE_OK;
 }
 
+CPU_LOOP static void silu_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const act_args *a = data;
+    const float *x = a->a;
+    float *y = a->y;
+    (void)i_thread;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) y[i] = x[i] * cpu_sigmoid(x[i]);
+}
+
 lemoe_status cpu_silu_fwd(lemoe_device *device, lemoe_tensor x, lemoe_tensor y) {
-    (void)device;
-    int64_t n = lemoe_tensor_count(&x);
-    const float *from = cpu_f32(x);
-    float *to = cpu_f32(y);
-    for (int64_t i = 0; i < n; i++) to[i] = from[i] * cpu_sigmoid(from[i]);
+    act_args args = {.a = cpu_f32(x), .y = cpu_f32(y)};
+    cpu_for(device, lemoe_tensor_count(&x), 4, silu_loop, &args);
     return LEMOE_OK;
 }
 
 /* d/dx x s(x) = s (1 + x (1 - s)) */
 static inline float silu_slope(float x, float sigmoid) { return sigmoid * (1.0f + x * (1.0f - sigmoid)); }
 
+CPU_LOOP static void silu_bwd_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const act_args *a = data;
+    const float *dy = a->a, *x = a->b;
+    float *dx = a->x;
+    (void)i_thread;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) dx[i] = dy[i] * silu_slope(x[i], cpu_sigmoid(x[i]));
+}
+
 lemoe_status cpu_silu_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dx) {
-    (void)device;
-    int64_t n = lemoe_tensor_count(&x);
-    const float *from = cpu_f32(x), *gradient = cpu_f32(dy);
-    float *to = cpu_f32(dx);
-    for (int64_t i = 0; i < n; i++) to[i] = gradient[i] * silu_slope(from[i], cpu_sigmoid(from[i]));
+    act_args args = {.a = cpu_f32(dy), .b = cpu_f32(x), .x = cpu_f32(dx)};
+    cpu_for(device, lemoe_tensor_count(&x), 4, silu_bwd_loop, &args);
     return LEMOE_OK;
+}
+
+CPU_LOOP static void swiglu_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const act_args *a = data;
+    const float *gate = a->a, *up = a->b;
+    float *act = a->y;
+    (void)i_thread;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) act[i] = gate[i] * cpu_sigmoid(gate[i]) * up[i];
 }
 
 lemoe_status cpu_swiglu_fwd(lemoe_device *device, lemoe_tensor gate, lemoe_tensor up, lemoe_tensor act) {
-    int64_t n = lemoe_tensor_count(&gate);
-    const float *g = cpu_f32(gate), *u = cpu_f32(up);
-    float *to = cpu_f32(act);
-#pragma omp parallel for simd num_threads(device->n_threads) if (device->n_threads > 1 && n > CPU_PARALLEL_ELEMENTS)
-    for (int64_t i = 0; i < n; i++) to[i] = g[i] * cpu_sigmoid(g[i]) * u[i];
+    act_args args = {.a = cpu_f32(gate), .b = cpu_f32(up), .y = cpu_f32(act)};
+    cpu_for(device, lemoe_tensor_count(&gate), 4, swiglu_loop, &args);
     return LEMOE_OK;
 }
 
-lemoe_status cpu_swiglu_bwd(lemoe_device *device, lemoe_tensor d_act, lemoe_tensor gate, lemoe_tensor up, lemoe_tensor d_gate,
-                            lemoe_tensor d_up) {
-    int64_t n = lemoe_tensor_count(&gate);
-    const float *da = cpu_f32(d_act), *g = cpu_f32(gate), *u = cpu_f32(up);
-    float *dg = cpu_f32(d_gate), *du = cpu_f32(d_up);
-#pragma omp parallel for simd num_threads(device->n_threads) if (device->n_threads > 1 && n > CPU_PARALLEL_ELEMENTS)
-    for (int64_t i = 0; i < n; i++) {
-        float sigmoid = cpu_sigmoid(g[i]), gradient = da[i]; /* d_act may share storage with an output */
-        dg[i] = gradient * u[i] * silu_slope(g[i], sigmoid);
-        du[i] = gradient * g[i] * sigmoid;
+CPU_LOOP static void swiglu_bwd_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const act_args *a = data;
+    const float *d_act = a->a, *gate = a->b, *up = a->c;
+    float *d_gate = a->x, *d_up = a->y;
+    (void)i_thread;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) {
+        float sigmoid = cpu_sigmoid(gate[i]), gradient = d_act[i]; /* read before an output takes its place */
+        float up_gradient = gradient * (gate[i] * sigmoid);
+        d_gate[i] = gradient * up[i] * silu_slope(gate[i], sigmoid);
+        d_up[i] = up_gradient;
     }
+}
+
+lemoe_status cpu_swiglu_bwd(lemoe_device *device, lemoe_tensor d_act, lemoe_tensor gate, lemoe_tensor up,
+                            lemoe_tensor d_gate, lemoe_tensor d_up) {
+    act_args args = {.a = cpu_f32(d_act),
+                     .b = cpu_f32(gate),
+                     .c = cpu_f32(up),
+                     .x = cpu_f32(d_gate),
+                     .y = cpu_f32(d_up)};
+    cpu_for(device, lemoe_tensor_count(&gate), 4, swiglu_bwd_loop, &args);
     return LEMOE_OK;
 }

@@ -1,149 +1,231 @@
 /*
- * Causal attention inside packed sequences: scores = Q K^T and out = P V are library products per sequence and query head, in
- * blocks of query rows, so scratch is block x sequence whatever the length. The backward recomputes P from the log-sum-exp.
+ * Causal attention inside packed sequences: scores = Q K^T and out = P V are library products per sequence and query
+ * head, in blocks of query rows, so scratch is block x sequence whatever the length. The backward recomputes P from the
+ * log-sum-exp. Work is shared between threads by (sequence, key/value head), each product then on one thread, so the
+ * thread count changes no bit.
  */
 #include "kernels/cpu/cpu_internal.h"
 
-#include "kernels/base/mem.h"
-
 enum { BLOCK_ROWS = 128 };
+
+/* What one call works on; scratch holds n_block blocks of scores a thread. */
+typedef struct attn {
+    const lemoe_attn_args *args;
+    int64_t n_head, n_kv, d_head, block_elements, n_block;
+    float *scratch;
+} attn;
 
 /* One sequence and one query head. Pointers are to its first row; strides are whole rows. */
 typedef struct head {
-    const float *q, *k, *v;
+    const float *q, *k, *v, *out, *d_out;
+    float *log_sum_exp; /* [n] */
     int64_t n, d_head, q_stride, kv_stride, window;
     float scale;
-    float *log_sum_exp; /* [n] */
 } head;
 
-/* Keys a query row may see: [first, row]. */
+static float *at(lemoe_tensor t, int64_t offset) { return t.data ? cpu_f32(t) + offset : NULL; }
+
+static head head_of(const attn *a, int64_t begin, int64_t end, int64_t h) {
+    const lemoe_attn_args *args = a->args;
+    int64_t q = (begin * a->n_head + h) * a->d_head;
+    int64_t kv = (begin * a->n_kv + h / (a->n_head / a->n_kv)) * a->d_head;
+    return (head){.q = at(args->q, q),
+                  .k = at(args->k, kv),
+                  .v = at(args->v, kv),
+                  .out = at(args->out, q),
+                  .d_out = at(args->d_out, q),
+                  .log_sum_exp = at(args->log_sum_exp, h * args->q.shape[0] + begin),
+                  .n = end - begin,
+                  .d_head = a->d_head,
+                  .q_stride = a->n_head * a->d_head,
+                  .kv_stride = a->n_kv * a->d_head,
+                  .window = args->window,
+                  .scale = args->scale};
+}
+
+/* A block of query rows [row, row + rows) and the keys that any of them sees, [key, key + keys). */
+typedef struct block {
+    int64_t row, rows, key, keys;
+} block;
+
+/* Keys a query row may see: [first_key, row]. */
 static int64_t first_key(const head *h, int64_t row) {
     return h->window > 0 && row + 1 > h->window ? row + 1 - h->window : 0;
 }
 
-static head head_of(const lemoe_attn_args *a, int64_t begin, int64_t end, int64_t h) {
-    int64_t n_head = a->q.shape[1], d_head = a->q.shape[2], n_kv = a->k.shape[1], kv = h / (n_head / n_kv);
-    return (head){.q = cpu_f32(a->q) + (begin * n_head + h) * d_head,
-                  .k = cpu_f32(a->k) + (begin * n_kv + kv) * d_head,
-                  .v = cpu_f32(a->v) + (begin * n_kv + kv) * d_head,
-                  .n = end - begin,
-                  .d_head = d_head,
-                  .q_stride = n_head * d_head,
-                  .kv_stride = n_kv * d_head,
-                  .window = a->window,
-                  .scale = a->scale,
-                  .log_sum_exp = cpu_f32(a->log_sum_exp) + h * a->q.shape[0] + begin};
+static block block_at(const head *h, int64_t row) {
+    int64_t rows = h->n - row < BLOCK_ROWS ? h->n - row : BLOCK_ROWS, key = first_key(h, row);
+    return (block){row, rows, key, row + rows - key};
 }
 
-/* s[rows, keys] = scale Q K^T for query rows [row, row + rows) and keys [0, row + rows). */
-static void scores(const head *h, int64_t row, int64_t rows, float *s) {
-    int64_t keys = row + rows;
-    cpu_gemm(false, true, rows, keys, h->d_head, h->scale, h->q + row * h->q_stride, h->q_stride, h->k, h->kv_stride, 0.0f, s,
-             keys);
+/* s[rows, keys] = factor * x y^T, x rows of queries, y rows of keys. */
+static void rows_by_keys(const head *h, const block *b, float factor, const float *x, const float *y, float *s) {
+    cpu_gemm(&(cpu_gemm_args){.trans_b = true,
+                              .m = b->rows,
+                              .n = b->keys,
+                              .k = h->d_head,
+                              .alpha = factor,
+                              .a = x + b->row * h->q_stride,
+                              .lda = h->q_stride,
+                              .b = y + b->key * h->kv_stride,
+                              .ldb = h->kv_stride,
+                              .c = s,
+                              .ldc = b->keys});
 }
 
-/* Softmax of one row over the keys it sees, zeros elsewhere; returns the log-sum-exp. */
-static float softmax_row(float *s, int64_t first, int64_t last, int64_t keys) {
-    float largest = s[first], sum = 0;
-    for (int64_t j = first + 1; j <= last; j++) largest = s[j] > largest ? s[j] : largest;
+/* x[rows, d_head] = s[rows, keys] y, y rows of keys. */
+static void from_keys(const head *h, const block *b, const float *s, const float *y, float *x) {
+    cpu_gemm(&(cpu_gemm_args){.m = b->rows,
+                              .n = h->d_head,
+                              .k = b->keys,
+                              .alpha = 1.0f,
+                              .a = s,
+                              .lda = b->keys,
+                              .b = y + b->key * h->kv_stride,
+                              .ldb = h->kv_stride,
+                              .c = x + b->row * h->q_stride,
+                              .ldc = h->q_stride});
+}
+
+/* y[keys, d_head] += s[rows, keys]^T x, x rows of queries. */
+static void add_to_keys(const head *h, const block *b, const float *s, const float *x, float *y) {
+    cpu_gemm(&(cpu_gemm_args){.trans_a = true,
+                              .m = b->keys,
+                              .n = h->d_head,
+                              .k = b->rows,
+                              .alpha = 1.0f,
+                              .beta = 1.0f,
+                              .a = s,
+                              .lda = b->keys,
+                              .b = x + b->row * h->q_stride,
+                              .ldb = h->q_stride,
+                              .c = y + b->key * h->kv_stride,
+                              .ldc = h->kv_stride});
+}
+
+/* Scores become probabilities, row by row over the keys each sees, zeros elsewhere. */
+CPU_LOOP static void softmax_block(const head *h, const block *b, float *scores) {
+    for (int64_t i = 0; i < b->rows; i++) {
+        float *s = scores + i * b->keys, largest = -INFINITY, sum = 0;
+        int64_t first = first_key(h, b->row + i) - b->key, end = b->row + i + 1 - b->key;
+#pragma omp simd reduction(max : largest)
+        for (int64_t j = first; j < end; j++) largest = s[j] > largest ? s[j] : largest;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t j = first; j <= last; j++) {
-        s[j] = cpu_exp(s[j] - largest);
-        sum += s[j];
+        for (int64_t j = first; j < end; j++) {
+            s[j] = cpu_exp(s[j] - largest);
+            sum += s[j];
+        }
+        float inverse = 1.0f / sum;
+        for (int64_t j = 0; j < first; j++) s[j] = 0;
+        for (int64_t j = first; j < end; j++) s[j] *= inverse;
+        for (int64_t j = end; j < b->keys; j++) s[j] = 0;
+        h->log_sum_exp[b->row + i] = largest + logf(sum);
     }
-    float inverse = 1.0f / sum;
-    for (int64_t j = 0; j < first; j++) s[j] = 0;
-    for (int64_t j = first; j <= last; j++) s[j] *= inverse;
-    for (int64_t j = last + 1; j < keys; j++) s[j] = 0;
-    return largest + logf(sum);
 }
 
-static void head_fwd(const head *h, float *out, float *s) {
+static void head_fwd(const head *h, float *out, float *scores) {
     for (int64_t row = 0; row < h->n; row += BLOCK_ROWS) {
-        int64_t rows = h->n - row < BLOCK_ROWS ? h->n - row : BLOCK_ROWS, keys = row + rows;
-        scores(h, row, rows, s);
-        for (int64_t i = 0; i < rows; i++)
-            h->log_sum_exp[row + i] = softmax_row(s + i * keys, first_key(h, row + i), row + i, keys);
-        cpu_gemm(false, false, rows, h->d_head, keys, 1.0f, s, keys, h->v, h->kv_stride, 0.0f, out + row * h->q_stride,
-                 h->q_stride);
+        block b = block_at(h, row);
+        rows_by_keys(h, &b, h->scale, h->q, h->k, scores);
+        softmax_block(h, &b, scores);
+        from_keys(h, &b, scores, h->v, out);
     }
 }
 
-static lemoe_status reserve(lemoe_device *device, const lemoe_attn_args *args, int64_t n_blocks) {
-    cpu_state *state = cpu_state_of(device);
-    int64_t rows = args->max_seq < BLOCK_ROWS ? args->max_seq : BLOCK_ROWS;
-    return lemoe_mem_grow(&state->scores, &state->scores_capacity, n_blocks * rows * args->max_seq, sizeof *state->scores);
-}
-
-lemoe_status cpu_attn_fwd(lemoe_device *device, const lemoe_attn_args *args) {
-    LEMOE_TRY(reserve(device, args, 1));
-    int64_t n_seq = lemoe_tensor_count(&args->seq_start) - 1, n_head = args->q.shape[1], d_head = args->q.shape[2];
-    for (int64_t s = 0; s < n_seq; s++) {
-        int64_t begin = cpu_i32(args->seq_start)[s], end = cpu_i32(args->seq_start)[s + 1];
-        for (int64_t i = 0; i < n_head; i++) {
-            head h = head_of(args, begin, end, i);
-            head_fwd(&h, cpu_f32(args->out) + (begin * n_head + i) * d_head, cpu_state_of(device)->scores);
+/* Items are (sequence, key/value head). */
+static void fwd_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const attn *a = data;
+    const int32_t *seq_start = cpu_i32(a->args->seq_start);
+    int64_t group = a->n_head / a->n_kv;
+    for (int64_t item = begin; item < end; item++) {
+        int64_t s = item / a->n_kv, kv = item % a->n_kv;
+        for (int64_t i = kv * group; i < (kv + 1) * group; i++) {
+            head h = head_of(a, seq_start[s], seq_start[s + 1], i);
+            head_fwd(&h, at(a->args->out, (seq_start[s] * a->n_head + i) * a->d_head),
+                     a->scratch + i_thread * a->n_block * a->block_elements);
         }
     }
+}
+
+/* The bounds of the sequences are data: what does not fit would write outside the scratch. */
+static lemoe_status check_sequences(const lemoe_attn_args *args, int64_t n_seq) {
+    const int32_t *start = cpu_i32(args->seq_start);
+    for (int64_t s = 0; s < n_seq; s++)
+        LEMOE_CHECK(start[s] >= 0 && start[s] <= start[s + 1] && start[s + 1] - start[s] <= args->max_seq &&
+                        start[s + 1] <= args->q.shape[0],
+                    LEMOE_ERR_ARG, "attention: sequence %lld holds rows [%d, %d) of %lld, at most %lld each", (long long)s,
+                    start[s], start[s + 1], (long long)args->q.shape[0], (long long)args->max_seq);
     return LEMOE_OK;
 }
 
+static lemoe_status run(lemoe_device *device, const lemoe_attn_args *args, int64_t n_block, cpu_loop loop) {
+    int64_t n_seq = lemoe_tensor_count(&args->seq_start) - 1, n_tok = args->q.shape[0];
+    attn a = {.args = args,
+              .n_head = args->q.shape[1],
+              .n_kv = args->k.shape[1],
+              .d_head = args->q.shape[2],
+              .block_elements = (args->max_seq < BLOCK_ROWS ? args->max_seq : BLOCK_ROWS) * args->max_seq,
+              .n_block = n_block};
+    if (n_seq <= 0 || n_tok == 0) return LEMOE_OK;
+    LEMOE_TRY(check_sequences(args, n_seq));
+    LEMOE_TRY(cpu_reserve(&cpu_state_of(device)->scores, device->n_threads * n_block * a.block_elements));
+    a.scratch = cpu_state_of(device)->scores.data;
+    cpu_matmul_threads(device);
+    cpu_for(device, n_seq * a.n_kv, n_tok / n_seq * a.d_head * (a.n_head / a.n_kv) * 4, loop, &a);
+    return LEMOE_OK;
+}
+
+lemoe_status cpu_attn_fwd(lemoe_device *device, const lemoe_attn_args *args) { return run(device, args, 1, fwd_loop); }
+
 /* ---- backward: dV = P^T dO;  dP = dO V^T;  dS = P (dP - <dO, O>) scale;  dQ = dS K;  dK = dS^T Q ---- */
 
-typedef struct head_gradients {
-    const float *out, *d_out; /* rows of q_stride */
-    float *dq;                /* rows of q_stride */
-    float *dk, *dv;           /* rows of kv_stride; accumulated over the heads of a group */
-} head_gradients;
-
-/* p becomes P, dp becomes dS, for one block of query rows. */
-static void block_gradient(const head *h, const head_gradients *g, int64_t row, int64_t rows, float *p, float *dp) {
-    int64_t keys = row + rows;
-    for (int64_t i = 0; i < rows; i++) {
-        int64_t first = first_key(h, row + i), last = row + i;
-        const float *o = g->out + (row + i) * h->q_stride, *d_o = g->d_out + (row + i) * h->q_stride;
-        float *pi = p + i * keys, *di = dp + i * keys, lse = h->log_sum_exp[row + i], delta = 0;
-        for (int64_t c = 0; c < h->d_head; c++) delta += o[c] * d_o[c];
-        for (int64_t j = 0; j < first; j++) pi[j] = di[j] = 0;
-        for (int64_t j = first; j <= last; j++) {
-            pi[j] = cpu_exp(pi[j] - lse);
-            di[j] = pi[j] * (di[j] - delta) * h->scale;
+/* Scores become P, and dP becomes dS. */
+CPU_LOOP static void gradient_block(const head *h, const block *b, float *scores, float *d_scores) {
+    for (int64_t i = 0; i < b->rows; i++) {
+        int64_t row = b->row + i, first = first_key(h, row) - b->key, end = row + 1 - b->key;
+        float *p = scores + i * b->keys, *ds = d_scores + i * b->keys, lse = h->log_sum_exp[row];
+        float delta = (float)cpu_dot(h->out + row * h->q_stride, h->d_out + row * h->q_stride, h->d_head);
+        for (int64_t j = 0; j < first; j++) p[j] = ds[j] = 0;
+#pragma omp simd
+        for (int64_t j = first; j < end; j++) {
+            p[j] = cpu_exp(p[j] - lse);
+            ds[j] = p[j] * (ds[j] - delta) * h->scale;
         }
-        for (int64_t j = last + 1; j < keys; j++) pi[j] = di[j] = 0;
+        for (int64_t j = end; j < b->keys; j++) p[j] = ds[j] = 0;
     }
 }
 
-static void head_bwd(const head *h, const head_gradients *g, float *p, float *dp) {
+static void head_bwd(const head *h, float *dq, float *dk, float *dv, float *p, float *ds) {
     for (int64_t row = 0; row < h->n; row += BLOCK_ROWS) {
-        int64_t rows = h->n - row < BLOCK_ROWS ? h->n - row : BLOCK_ROWS, keys = row + rows;
-        const float *d_out = g->d_out + row * h->q_stride;
-        scores(h, row, rows, p);
-        cpu_gemm(false, true, rows, keys, h->d_head, 1.0f, d_out, h->q_stride, h->v, h->kv_stride, 0.0f, dp, keys);
-        block_gradient(h, g, row, rows, p, dp);
-        cpu_gemm(true, false, keys, h->d_head, rows, 1.0f, p, keys, d_out, h->q_stride, 1.0f, g->dv, h->kv_stride);
-        cpu_gemm(false, false, rows, h->d_head, keys, 1.0f, dp, keys, h->k, h->kv_stride, 0.0f, g->dq + row * h->q_stride,
-                 h->q_stride);
-        cpu_gemm(true, false, keys, h->d_head, rows, 1.0f, dp, keys, h->q + row * h->q_stride, h->q_stride, 1.0f, g->dk,
-                 h->kv_stride);
+        block b = block_at(h, row);
+        rows_by_keys(h, &b, h->scale, h->q, h->k, p);
+        rows_by_keys(h, &b, 1.0f, h->d_out, h->v, ds);
+        gradient_block(h, &b, p, ds);
+        add_to_keys(h, &b, p, h->d_out, dv);
+        from_keys(h, &b, ds, h->k, dq);
+        add_to_keys(h, &b, ds, h->q, dk);
+    }
+}
+
+/* The heads of a group add to the same dk and dv, so one item does them all, in order. */
+static void bwd_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const attn *a = data;
+    const int32_t *seq_start = cpu_i32(a->args->seq_start);
+    int64_t group = a->n_head / a->n_kv;
+    float *p = a->scratch + i_thread * a->n_block * a->block_elements, *ds = p + a->block_elements;
+    for (int64_t item = begin; item < end; item++) {
+        int64_t s = item / a->n_kv, kv = item % a->n_kv, row = seq_start[s];
+        for (int64_t i = kv * group; i < (kv + 1) * group; i++) {
+            head h = head_of(a, row, seq_start[s + 1], i);
+            head_bwd(&h, at(a->args->dq, (row * a->n_head + i) * a->d_head),
+                     at(a->args->dk, (row * a->n_kv + kv) * a->d_head), at(a->args->dv, (row * a->n_kv + kv) * a->d_head),
+                     p, ds);
+        }
     }
 }
 
 lemoe_status cpu_attn_bwd(lemoe_device *device, const lemoe_attn_args *args) {
-    LEMOE_TRY(reserve(device, args, 2));
-    int64_t n_seq = lemoe_tensor_count(&args->seq_start) - 1, n_head = args->q.shape[1], d_head = args->q.shape[2];
-    int64_t n_kv = args->k.shape[1], rows = args->max_seq < BLOCK_ROWS ? args->max_seq : BLOCK_ROWS;
-    float *p = cpu_state_of(device)->scores, *dp = p + rows * args->max_seq;
-    memset(args->dk.data, 0, lemoe_tensor_bytes(&args->dk));
-    memset(args->dv.data, 0, lemoe_tensor_bytes(&args->dv));
-    for (int64_t s = 0; s < n_seq; s++) {
-        int64_t begin = cpu_i32(args->seq_start)[s], end = cpu_i32(args->seq_start)[s + 1];
-        for (int64_t i = 0; i < n_head; i++) {
-            int64_t at = (begin * n_head + i) * d_head, kv = (begin * n_kv + i / (n_head / n_kv)) * d_head;
-            head h = head_of(args, begin, end, i);
-            head_gradients g = {cpu_f32(args->out) + at, cpu_f32(args->d_out) + at, cpu_f32(args->dq) + at,
-                                cpu_f32(args->dk) + kv, cpu_f32(args->dv) + kv};
-            head_bwd(&h, &g, p, dp);
-        }
-    }
-    return LEMOE_OK;
+    if (args->dk.data) memset(args->dk.data, 0, lemoe_tensor_bytes(&args->dk));
+    if (args->dv.data) memset(args->dv.data, 0, lemoe_tensor_bytes(&args->dv));
+    return run(device, args, 2, bwd_loop);
 }

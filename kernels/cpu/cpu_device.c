@@ -1,46 +1,65 @@
 /* The CPU as a device: host memory, and the table of its operations. */
 #include "kernels/cpu/cpu_internal.h"
 
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 
 #include <stdio.h>
-#include <unistd.h>
+#include <stdlib.h>
 
+/* Of our own loops; the library names its kernels itself. */
 static const char *instruction_set(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f")) return "avx512";
-    if (__builtin_cpu_supports("avx2")) return "avx2";
-    return "x86-64";
+    return __builtin_cpu_supports("avx2") ? "avx2" : "x86-64";
 #else
-    return "generic";
+    return "baseline";
 #endif
 }
 
 static lemoe_status cpu_open(lemoe_device *device) {
     cpu_state *state = NULL;
+    char library[128];
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *state, &state));
     device->state = state;
-    cpu_matmul_set_threads(device->n_threads);
-    (void)snprintf(device->domain, sizeof device->domain, "cpu; %s; threads %d; isa %s", cpu_matmul_library(),
-                   device->n_threads, instruction_set());
+    cpu_matmul_library(library, sizeof library);
+    (void)snprintf(device->domain, sizeof device->domain, "cpu; %s; threads %d; isa %s", library, device->n_threads,
+                   instruction_set());
+    if (getenv("OPENBLAS_CORETYPE"))
+        lemoe_log(LEMOE_LOG_INFO, "OPENBLAS_CORETYPE is set to %s, so products use %s, which may be half as fast as this "
+                  "CPU allows; unset it unless you mean it", getenv("OPENBLAS_CORETYPE"), library);
     return LEMOE_OK;
 }
 
 static void cpu_close(lemoe_device *device) {
     cpu_state *state = cpu_state_of(device);
-    lemoe_mem_free(state->panel);
-    lemoe_mem_free(state->scores);
+    lemoe_mem_free(state->panel.data);
+    lemoe_mem_free(state->scores.data);
+    lemoe_mem_free(state->rope.inv_freq.data);
+    lemoe_mem_free(state->rope.turn.data);
     lemoe_mem_free(state);
 }
 
+/* Not cleared (a large arena would touch every page for nothing), so from lemoe_mem_grow; where the block begins is kept
+ * in front of the aligned address. */
 static lemoe_status cpu_alloc(lemoe_device *device, size_t n_bytes, void **out) {
+    char *block = NULL;
+    int64_t capacity = 0;
     (void)device;
-    return lemoe_mem_alloc((int64_t)n_bytes, 1, out);
+    LEMOE_CHECK(n_bytes <= INT64_MAX - 2 * LEMOE_DEVICE_ALIGNMENT, LEMOE_ERR_NOMEM, "no memory for %zu bytes", n_bytes);
+    LEMOE_TRY(lemoe_mem_grow(&block, &capacity, (int64_t)n_bytes + 2 * LEMOE_DEVICE_ALIGNMENT, 1));
+    uintptr_t address = ((uintptr_t)block + sizeof block + LEMOE_DEVICE_ALIGNMENT - 1) / LEMOE_DEVICE_ALIGNMENT *
+                        LEMOE_DEVICE_ALIGNMENT;
+    char *aligned = block + (address - (uintptr_t)block);
+    memcpy(aligned - sizeof block, &block, sizeof block);
+    *out = aligned;
+    return LEMOE_OK;
 }
 
-static void cpu_free(lemoe_device *device, void *block) {
+static void cpu_free(lemoe_device *device, void *aligned) {
+    void *block = NULL;
     (void)device;
+    memcpy(&block, (char *)aligned - sizeof block, sizeof block);
     lemoe_mem_free(block);
 }
 
@@ -61,43 +80,9 @@ static lemoe_status cpu_sync(lemoe_device *device) {
     return LEMOE_OK;
 }
 
-/* One number from a file such as a cgroup's limit; -1 when there is none ("max", no file). */
-static int64_t number_in(const char *path) {
-    long long value = -1;
-    FILE *file = fopen(path, "r");
-    if (!file) return -1;
-    if (fscanf(file, "%lld", &value) != 1) value = -1;
-    (void)fclose(file);
-    return value;
-}
-
-static int64_t available_bytes(void) {
-    char line[128];
-    long long kilobytes = -1;
-    FILE *file = fopen("/proc/meminfo", "r");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "MemAvailable: %lld", &kilobytes) == 1) break;
-    if (file) (void)fclose(file);
-    return kilobytes * 1024;
-}
-
-/* The smaller of what the node has and what the cgroup allows. */
 static lemoe_status cpu_mem_info(lemoe_device *device, size_t *free_bytes, size_t *total_bytes) {
     (void)device;
-    int64_t total = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE), available = available_bytes();
-    int64_t limit = number_in("/sys/fs/cgroup/memory.max"), used = number_in("/sys/fs/cgroup/memory.current");
-    if (limit < 0) {
-        limit = number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes");
-        used = number_in("/sys/fs/cgroup/memory/memory.usage_in_bytes");
-    }
-    if (available < 0) available = total;
-    if (limit >= 0 && limit < total) {
-        total = limit;
-        int64_t left = used >= 0 && used < limit ? limit - used : limit;
-        if (left < available) available = left;
-    }
-    *free_bytes = (size_t)available;
-    *total_bytes = (size_t)total;
+    cpu_memory_info("/proc", "/sys/fs/cgroup", free_bytes, total_bytes);
     return LEMOE_OK;
 }
 

@@ -1,94 +1,112 @@
 /*
  * Matrix products by OpenBLAS; no hand-written loops, attention's two products included.
  *
- * Why OpenBLAS: kernels/README.md has the ratios measured by tests/bench/bench_matmul at the shapes that occur. Frozen bf16 and
- * fp16 weights are widened to fp32 panel by panel (exact) and multiplied in fp32: deterministic, no second copy of the model.
+ * Why OpenBLAS alone: tests/bench/bench_matmul, ratios in kernels/README.md. oneDNN's dnnl_sgemm is 1.15 times as fast
+ * at 200 rows and more when W is read by rows, 0.8 in weight gradients and attention's tiny products, 0.9 at 7B sizes;
+ * that does not pay for a C++ library whose last bits vary more. BLIS is slower nearly everywhere.
+ * Frozen bf16 and fp16 weights are widened (exact) a panel at a time and multiplied in fp32: no second copy of the
+ * model, activations keep fp32. Products in native bf16 are left out: oneDNN 2.6 offers none on a CPU without
+ * AVX512_BF16 (it refuses the primitive) and Debian's OpenBLAS has no cblas_sbgemm, so nothing here could test them,
+ * and they would round activations to bf16.
  */
 #include "kernels/cpu/cpu_internal.h"
 
-#include "kernels/base/mem.h"
-
 #include <cblas.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 
-/* Elements of a widened panel: 1 MiB of fp32, which stays in the second-level cache. Part of the numerics: a constant. */
-enum { PANEL_ELEMENTS = 1 << 18 };
+/* Elements of a widened panel. Part of the numerics where a sum is split (dx): constants. */
+enum {
+    PANEL_ELEMENTS = 1 << 20, /* 4 MiB: the library packs a once a panel, so panels must not be narrow */
+    PANEL_ELEMENTS_FEW = 1 << 16, /* few rows read each weight once: what counts is that the panel stays in cache */
+    FEW_ROWS = 4
+};
 
-void cpu_matmul_set_threads(int n_threads) { openblas_set_num_threads(n_threads); }
-
-const char *cpu_matmul_library(void) {
-    static char text[160]; /* the same for the whole process */
-    const char *config = openblas_get_config();
-    int version = (int)strcspn(config + 9, " "); /* "OpenBLAS 0.3.21 NO_LAPACKE ..." */
-    (void)snprintf(text, sizeof text, "OpenBLAS %.*s (%s)", version, config + 9, openblas_get_corename());
-    return text;
+void cpu_matmul_threads(const lemoe_device *device) {
+    if (openblas_get_num_threads() != device->n_threads) openblas_set_num_threads(device->n_threads);
 }
 
-void cpu_gemm(bool trans_a, bool trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
-              const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
-    cblas_sgemm(CblasRowMajor, trans_a ? CblasTrans : CblasNoTrans, trans_b ? CblasTrans : CblasNoTrans, (blasint)m,
-                (blasint)n, (blasint)k, alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
+void cpu_matmul_library(char *text, size_t text_bytes) {
+    const char *config = openblas_get_config(); /* "OpenBLAS 0.3.21 NO_LAPACKE ..." */
+    size_t name = strcspn(config, " "), version = config[name] ? strcspn(config + name + 1, " ") : 0;
+    (void)snprintf(text, text_bytes, "%.*s (%s)", (int)(name + version + (version > 0)), config,
+                   openblas_get_corename());
 }
 
-/* One row is a matrix-vector product: OpenBLAS's gemv runs at memory speed where its gemm does not. */
-static void multiply(const lemoe_matmul_args *args, int64_t m, int64_t n, int64_t k, const float *b, int64_t ldb, float beta,
-                     float *c, int64_t ldc) {
-    const float *a = args->a.data;
-    if (m == 1 && !args->trans_a) {
-        CBLAS_TRANSPOSE trans = args->trans_b ? CblasNoTrans : CblasTrans;
-        int64_t rows = args->trans_b ? n : k, columns = args->trans_b ? k : n;
-        cblas_sgemv(CblasRowMajor, trans, (blasint)rows, (blasint)columns, args->alpha, b, (blasint)ldb, a, 1, beta, c, 1);
+static CBLAS_TRANSPOSE transpose(bool flag) { return flag ? CblasTrans : CblasNoTrans; }
+
+/* One row is a matrix-vector product, which runs at memory speed where the general one does not: 4 times as fast. */
+static void gemv(const cpu_gemm_args *g) {
+    int64_t rows = g->trans_b ? g->n : g->k, columns = g->trans_b ? g->k : g->n;
+    if (g->beta == 0.0f) memset(g->c, 0, (size_t)g->n * sizeof *g->c); /* gemv may multiply a NaN by 0 */
+    cblas_sgemv(CblasRowMajor, transpose(!g->trans_b), (blasint)rows, (blasint)columns, g->alpha, g->b, (blasint)g->ldb,
+                g->a, g->trans_a ? (blasint)g->lda : 1, g->beta, g->c, 1);
+}
+
+void cpu_gemm(const cpu_gemm_args *g) {
+    if (g->m == 1) {
+        gemv(g);
         return;
     }
-    cpu_gemm(args->trans_a, args->trans_b, m, n, k, args->alpha, a, cpu_columns(args->a), b, ldb, beta, c, ldc);
-}
-
-static lemoe_status widen(lemoe_device *device, const lemoe_tensor *b, int64_t first, int64_t n, float **out) {
-    cpu_state *state = cpu_state_of(device);
-    LEMOE_TRY(lemoe_mem_grow(&state->panel, &state->panel_capacity, n, sizeof *state->panel));
-    const char *source = (const char *)b->data + (size_t)first * lemoe_dtype_bytes(b->dtype);
-    lemoe_dtype_to_f32(b->dtype, source, n, state->panel);
-    *out = state->panel;
-    return LEMOE_OK;
+    cblas_sgemm(CblasRowMajor, transpose(g->trans_a), transpose(g->trans_b), (blasint)g->m, (blasint)g->n,
+                (blasint)g->k, g->alpha, g->a, (blasint)g->lda, g->b, (blasint)g->ldb, g->beta, g->c, (blasint)g->ldc);
 }
 
 /* Panels of rows of b: columns of c when b is transposed, terms of the sum when it is not. */
-static lemoe_status multiply_panels(lemoe_device *device, const lemoe_matmul_args *args, int64_t m, int64_t n, int64_t k) {
-    int64_t rows = cpu_rows(args->b), columns = cpu_columns(args->b);
-    int64_t step = PANEL_ELEMENTS / columns > 0 ? PANEL_ELEMENTS / columns : 1;
-    lemoe_matmul_args part = *args;
+static lemoe_status multiply_panels(lemoe_device *device, const cpu_gemm_args *whole, lemoe_tensor b) {
+    cpu_scratch *panel = &cpu_state_of(device)->panel;
+    int64_t rows = cpu_rows(b), columns = cpu_columns(b);
+    int64_t elements = whole->m <= FEW_ROWS ? PANEL_ELEMENTS_FEW : PANEL_ELEMENTS;
+    int64_t step = elements / columns > 0 ? elements / columns : 1;
+    LEMOE_TRY(cpu_reserve(panel, (step < rows ? step : rows) * columns));
     for (int64_t r = 0; r < rows; r += step) {
         int64_t count = rows - r < step ? rows - r : step;
-        float *panel = NULL;
-        LEMOE_TRY(widen(device, &args->b, r * columns, count * columns, &panel));
-        if (args->trans_b) {
-            multiply(args, m, count, k, panel, columns, args->beta, cpu_f32(args->c) + r, n);
+        const char *source = (const char *)b.data + (size_t)(r * columns) * lemoe_dtype_bytes(b.dtype);
+        cpu_gemm_args part = *whole;
+        part.b = panel->data;
+        if (whole->trans_b) {
+            part.n = count;
+            part.c += r;
         } else {
-            float beta = r == 0 ? args->beta : 1.0f;
-            part.a.data = cpu_f32(args->a) + r;
-            if (m == 1) {
-                multiply(&part, m, n, count, panel, columns, beta, cpu_f32(args->c), n);
-            } else {
-                cpu_gemm(false, false, m, n, count, args->alpha, part.a.data, k, panel, columns, beta, cpu_f32(args->c), n);
-            }
+            part.k = count;
+            part.a += whole->trans_a ? r * whole->lda : r;
+            if (r > 0) part.beta = 1.0f;
         }
+        cpu_widen(device, b.dtype, source, count * columns, panel->data);
+        cpu_gemm(&part);
     }
     return LEMOE_OK;
 }
 
+/* No terms: c = beta c. */
+static void scale_only(float beta, float *c, int64_t n) {
+    for (int64_t i = 0; i < n; i++) c[i] = beta == 0.0f ? 0.0f : beta * c[i];
+}
+
 lemoe_status cpu_matmul(lemoe_device *device, const lemoe_matmul_args *args) {
-    int64_t m = cpu_rows(args->c), n = cpu_columns(args->c);
-    int64_t k = args->trans_a ? cpu_rows(args->a) : cpu_columns(args->a);
-    float *c = cpu_f32(args->c);
-    if (k == 0 || args->beta == 0.0f) { /* beta = 0 overwrites whatever was there, NaN included */
-        if (args->beta == 0.0f) memset(c, 0, (size_t)(m * n) * sizeof *c);
-        if (k == 0) return LEMOE_OK;
+    cpu_gemm_args g = {.trans_a = args->trans_a,
+                       .trans_b = args->trans_b,
+                       .m = cpu_rows(args->c),
+                       .n = cpu_columns(args->c),
+                       .k = args->trans_a ? cpu_rows(args->a) : cpu_columns(args->a),
+                       .lda = cpu_columns(args->a),
+                       .ldb = cpu_columns(args->b),
+                       .ldc = cpu_columns(args->c),
+                       .alpha = args->alpha,
+                       .beta = args->beta,
+                       .a = cpu_f32(args->a),
+                       .c = cpu_f32(args->c)};
+    LEMOE_CHECK(g.m <= INT_MAX && g.n <= INT_MAX && g.k <= INT_MAX, LEMOE_ERR_UNSUPPORTED,
+                "matmul: %lld x %lld x %lld is more than the library can count", (long long)g.m, (long long)g.n,
+                (long long)g.k);
+    if (g.k == 0) {
+        scale_only(g.beta, g.c, g.m * g.n);
+        return LEMOE_OK;
     }
-    if (args->b.dtype != LEMOE_F32) {
-        LEMOE_CHECK(!args->trans_a, LEMOE_ERR_UNSUPPORTED, "matmul: a transposed product with %s is not offered on the CPU",
-                    lemoe_dtype_name(args->b.dtype));
-        return multiply_panels(device, args, m, n, k);
-    }
-    multiply(args, m, n, k, args->b.data, cpu_columns(args->b), args->beta, c, n);
+    cpu_matmul_threads(device);
+    if (args->b.dtype != LEMOE_F32) return multiply_panels(device, &g, args->b);
+    g.b = cpu_f32(args->b);
+    cpu_gemm(&g);
     return LEMOE_OK;
 }

@@ -1,36 +1,70 @@
 /* RMSNorm (Zhang & Sennrich 2019): y = x / sqrt(mean(x^2) + eps) * w. */
 #include "kernels/cpu/cpu_internal.h"
 
+typedef struct norm_args {
+    int64_t d_model;
+    float eps;
+    const float *x, *w, *dy;
+    float *y, *inv_rms, *dx;
+} norm_args;
+
+CPU_LOOP static void fwd_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const norm_args *a = data;
+    int64_t d = a->d_model;
+    const float *w = a->w;
+    (void)i_thread;
+    for (int64_t r = begin; r < end; r++) {
+        const float *x = a->x + r * d;
+        float *y = a->y + r * d, inverse = (float)(1.0 / sqrt(cpu_dot(x, x, d) / (double)d + (double)a->eps));
+        a->inv_rms[r] = inverse;
+#pragma omp simd
+        for (int64_t i = 0; i < d; i++) y[i] = x[i] * inverse * w[i];
+    }
+}
+
 lemoe_status cpu_rmsnorm_fwd(lemoe_device *device, lemoe_tensor x, lemoe_tensor w, float eps, lemoe_tensor y,
                              lemoe_tensor inv_rms) {
-    int64_t rows = cpu_rows(x), d = cpu_columns(x);
-    const float *weight = cpu_f32(w);
-#pragma omp parallel for num_threads(device->n_threads) if (device->n_threads > 1 && rows * d > CPU_PARALLEL_ELEMENTS)
-    for (int64_t r = 0; r < rows; r++) {
-        const float *from = cpu_f32(x) + r * d;
-        float *to = cpu_f32(y) + r * d, sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < d; i++) sum += from[i] * from[i];
-        float inverse = 1.0f / sqrtf(sum / (float)d + eps);
-        cpu_f32(inv_rms)[r] = inverse;
-        for (int64_t i = 0; i < d; i++) to[i] = from[i] * inverse * weight[i];
-    }
+    norm_args args = {.d_model = cpu_columns(x),
+                      .eps = eps,
+                      .x = cpu_f32(x),
+                      .w = cpu_f32(w),
+                      .y = cpu_f32(y),
+                      .inv_rms = cpu_f32(inv_rms)};
+    cpu_for(device, cpu_rows(x), args.d_model, fwd_loop, &args);
     return LEMOE_OK;
 }
 
-/* With s = inv_rms and g = dy * w:  dx = s g - x s^3 <g, x> / d. */
-lemoe_status cpu_rmsnorm_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor w, lemoe_tensor inv_rms,
-                             lemoe_tensor dx) {
-    int64_t rows = cpu_rows(x), d = cpu_columns(x);
-    const float *weight = cpu_f32(w);
-#pragma omp parallel for num_threads(device->n_threads) if (device->n_threads > 1 && rows * d > CPU_PARALLEL_ELEMENTS)
-    for (int64_t r = 0; r < rows; r++) {
-        const float *gradient = cpu_f32(dy) + r * d, *from = cpu_f32(x) + r * d;
-        float *to = cpu_f32(dx) + r * d, s = cpu_f32(inv_rms)[r], dot = 0;
-#pragma omp simd reduction(+ : dot)
-        for (int64_t i = 0; i < d; i++) dot += gradient[i] * weight[i] * from[i];
-        float shrink = s * s * s * dot / (float)d;
-        for (int64_t i = 0; i < d; i++) to[i] += s * gradient[i] * weight[i] - shrink * from[i];
+/* With s = inv_rms and g = dy * w:  dx += s g - x s^3 <g, x> / d. */
+CPU_LOOP static void bwd_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const norm_args *a = data;
+    int64_t d = a->d_model;
+    const float *w = a->w;
+    (void)i_thread;
+    for (int64_t r = begin; r < end; r++) {
+        const float *dy = a->dy + r * d, *x = a->x + r * d;
+        float *dx = a->dx + r * d, s = a->inv_rms[r];
+        double dot = 0;
+        for (int64_t at = 0; at < d; at += CPU_SUM_BLOCK) {
+            int64_t stop = at + CPU_SUM_BLOCK < d ? at + CPU_SUM_BLOCK : d;
+            float sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (int64_t i = at; i < stop; i++) sum += dy[i] * w[i] * x[i];
+            dot += (double)sum;
+        }
+        float shrink = (float)((double)s * s * s * dot / (double)d);
+#pragma omp simd
+        for (int64_t i = 0; i < d; i++) dx[i] += s * dy[i] * w[i] - shrink * x[i];
     }
+}
+
+lemoe_status cpu_rmsnorm_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor w,
+                             lemoe_tensor inv_rms, lemoe_tensor dx) {
+    norm_args args = {.d_model = cpu_columns(x),
+                      .x = cpu_f32(x),
+                      .w = cpu_f32(w),
+                      .dy = cpu_f32(dy),
+                      .inv_rms = cpu_f32(inv_rms),
+                      .dx = cpu_f32(dx)};
+    cpu_for(device, cpu_rows(x), args.d_model, bwd_loop, &args);
     return LEMOE_OK;
 }

@@ -191,6 +191,22 @@ static void salvage_keeps_whole_frames(void **state) {
     free(file);
 }
 
+/* A torn frame whose payload holds the image of an older frame (a file's text, say) is torn all the same. */
+static void old_frames_behind_a_torn_one_do_not_count(void **state) {
+    file_bytes *file = make_bytes(state);
+    frame_place frames[16];
+    int found = 0;
+    (void)find_frames(file, frames, 16);
+    const uint64_t n_payload = 4096;
+    size_t begin = file->n;
+    memcpy(file->data + begin, file->data + frames[1].begin, LEMOE_FRAME_HEAD_BYTES);
+    memcpy(file->data + begin + 16, &n_payload, 8);
+    memcpy(file->data + begin + LEMOE_FRAME_HEAD_BYTES, file->data + frames[2].begin, frames[2].n);
+    assert_ok(play(file->data, begin + LEMOE_FRAME_HEAD_BYTES + frames[2].n, false, &found));
+    assert_int_equal(found, N_COMMIT);
+    free(file);
+}
+
 static void missing_frames_are_damage(void **state) {
     file_bytes *file = make_bytes(state);
     frame_place frames[16];
@@ -474,6 +490,7 @@ int main(void) {
         cmocka_unit_test(every_bit_of_the_tail),
         cmocka_unit_test(every_bit_in_the_middle),
         cmocka_unit_test(salvage_keeps_whole_frames),
+        cmocka_unit_test(old_frames_behind_a_torn_one_do_not_count),
         cmocka_unit_test(missing_frames_are_damage),
         cmocka_unit_test(versions_and_strangers),
         cmocka_unit_test(lying_frames_are_refused),

@@ -1,0 +1,131 @@
+#include "runner/adaptor/anchor_router.h"
+
+#include "kernels/base/mem.h"
+#include "kernels/ops.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+lemoe_status lemoe_anchors_create(lemoe_arena *arena, int64_t capacity, int64_t d, lemoe_anchors *out) {
+    *out = (lemoe_anchors){.device = lemoe_arena_device(arena), .d = d, .capacity = capacity, .threshold = NAN};
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, capacity, d, &out->rows));
+    LEMOE_TRY(lemoe_mem_alloc(capacity, sizeof *out->expert, &out->expert));
+    return lemoe_mem_alloc(capacity, sizeof *out->impostor, &out->impostor);
+}
+
+void lemoe_anchors_destroy(lemoe_anchors *a) {
+    lemoe_mem_free(a->expert);
+    lemoe_mem_free(a->impostor);
+    lemoe_mem_free(a->genuine);
+    *a = (lemoe_anchors){0};
+}
+
+/* cosine[n, a->n] of host features to all anchors, in host memory owned by the caller. */
+static lemoe_status cosines(const lemoe_anchors *a, const float *features, int64_t n, lemoe_arena *scratch, float **out) {
+    size_t mark = lemoe_arena_mark(scratch);
+    lemoe_tensor x, c, rows = lemoe_tensor_rows(a->rows, 0, a->n);
+    lemoe_status status = LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_alloc(n * a->n, sizeof **out, out));
+    LEMOE_TRY_GOTO(lemoe_arena_matrix(scratch, LEMOE_F32, n, a->d, &x));
+    LEMOE_TRY_GOTO(lemoe_arena_matrix(scratch, LEMOE_F32, n, a->n, &c));
+    LEMOE_TRY_GOTO(lemoe_device_upload(a->device, x.data, features, lemoe_tensor_bytes(&x)));
+    LEMOE_TRY_GOTO(lemoe_op_linear(a->device, x, rows, c, false));
+    LEMOE_TRY_GOTO(lemoe_device_download(a->device, *out, c.data, lemoe_tensor_bytes(&c)));
+out:
+    lemoe_arena_reset(scratch, mark);
+    if (status != LEMOE_OK) lemoe_mem_free(*out);
+    return status;
+}
+
+/* New anchors are impostors to the old ones and to each other. */
+static void update_impostors(lemoe_anchors *a, const float *cosine, int64_t first, int64_t n) {
+    for (int64_t i = first; i < a->n; i++) a->impostor[i] = -1.0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < a->n; j++) {
+            double c = cosine[i * a->n + j];
+            if (j == first + i) continue;
+            if (c > a->impostor[first + i]) a->impostor[first + i] = c;
+            if (j < first && c > a->impostor[j]) a->impostor[j] = c;
+        }
+}
+
+lemoe_status lemoe_anchors_add(lemoe_anchors *a, const float *features, int64_t n, int64_t expert, lemoe_arena *scratch) {
+    LEMOE_CHECK(a->n + n <= a->capacity, LEMOE_ERR_STATE, "more than %lld anchors", (long long)a->capacity);
+    int64_t first = a->n;
+    lemoe_tensor rows = lemoe_tensor_rows(a->rows, first, n);
+    LEMOE_TRY(lemoe_device_upload(a->device, rows.data, features, lemoe_tensor_bytes(&rows)));
+    for (int64_t i = 0; i < n; i++) a->expert[first + i] = expert;
+    a->n += n;
+    float *cosine = NULL;
+    LEMOE_TRY(cosines(a, features, n, scratch, &cosine));
+    update_impostors(a, cosine, first, n);
+    lemoe_mem_free(cosine);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_anchors_add_genuine(lemoe_anchors *a, const float *features, const int64_t *anchor, int64_t n) {
+    float *row = NULL;
+    lemoe_status status = LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_alloc(a->d, sizeof *row, &row));
+    LEMOE_TRY_GOTO(lemoe_mem_grow(&a->genuine, &a->genuine_capacity, a->n_genuine + n, sizeof *a->genuine));
+    for (int64_t i = 0; i < n; i++) {
+        lemoe_tensor stored = lemoe_tensor_rows(a->rows, anchor[i], 1);
+        double dot = 0;
+        LEMOE_TRY_GOTO(lemoe_device_download(a->device, row, stored.data, lemoe_tensor_bytes(&stored)));
+        for (int64_t c = 0; c < a->d; c++) dot += (double)row[c] * (double)features[i * a->d + c];
+        a->genuine[a->n_genuine++] = dot;
+    }
+out:
+    lemoe_mem_free(row);
+    return status;
+}
+
+static lemoe_nearest nearest_in(const lemoe_anchors *a, const float *cosine) {
+    lemoe_nearest best = {-1, -1.0, -1.0};
+    int64_t at = -1;
+    for (int64_t j = 0; j < a->n; j++)
+        if (at < 0 || cosine[j] > cosine[at]) at = j;
+    if (at < 0) return best;
+    best.expert = a->expert[at];
+    best.cosine = cosine[at];
+    for (int64_t j = 0; j < a->n; j++)
+        if (a->expert[j] != best.expert && cosine[j] > best.other_cosine) best.other_cosine = cosine[j];
+    return best;
+}
+
+lemoe_status lemoe_anchors_nearest(const lemoe_anchors *a, const float *features, int64_t n, lemoe_arena *scratch,
+                                   lemoe_nearest *out) {
+    float *cosine = NULL;
+    for (int64_t i = 0; i < n; i++) out[i] = (lemoe_nearest){-1, -1.0, -1.0};
+    if (a->n == 0) return LEMOE_OK;
+    LEMOE_TRY(cosines(a, features, n, scratch, &cosine));
+    for (int64_t i = 0; i < n; i++) out[i] = nearest_in(a, cosine + i * a->n);
+    lemoe_mem_free(cosine);
+    return LEMOE_OK;
+}
+
+static int by_value(const void *x, const void *y) {
+    double a = *(const double *)x, b = *(const double *)y;
+    return a < b ? -1 : a > b;
+}
+
+double lemoe_quantile(double *values, int64_t n, double q) {
+    if (n == 0) return NAN;
+    qsort(values, (size_t)n, sizeof *values, by_value);
+    double place = q * (double)(n - 1);
+    int64_t low = (int64_t)place, high = low + 1 < n ? low + 1 : low;
+    return values[low] + (place - (double)low) * (values[high] - values[low]);
+}
+
+void lemoe_anchors_set_threshold(lemoe_anchors *a, lemoe_null_rule rule, double quantile) {
+    double *sorted = NULL, impostor = 0.0, genuine = 1.0;
+    if (a->n > 1 && lemoe_mem_alloc(a->n, sizeof *sorted, &sorted) == LEMOE_OK) {
+        memcpy(sorted, a->impostor, (size_t)a->n * sizeof *sorted);
+        impostor = lemoe_quantile(sorted, a->n, quantile);
+        lemoe_mem_free(sorted);
+    }
+    /* genuine cosines are few and unordered among themselves: sorting them in place loses nothing */
+    if (rule == LEMOE_NULL_RULE_TWO_SIDED && a->n_genuine > 0) genuine = lemoe_quantile(a->genuine, a->n_genuine, 1.0 - quantile);
+    a->threshold = rule == LEMOE_NULL_RULE_QUANTILE ? impostor : 0.5 * (impostor + genuine);
+}

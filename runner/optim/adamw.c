@@ -1,0 +1,70 @@
+#include "runner/optim/adamw.h"
+
+#include "kernels/ops.h"
+
+#include <math.h>
+
+static lemoe_status moment(lemoe_arena *arena, const lemoe_tensor *like, lemoe_tensor *out) {
+    LEMOE_TRY(lemoe_arena_tensor(arena, LEMOE_F32, like->n_dim, like->shape, out));
+    return lemoe_device_zero(lemoe_arena_device(arena), out->data, lemoe_tensor_bytes(out));
+}
+
+lemoe_status lemoe_adamw_begin(lemoe_adamw *adamw, double lr, double weight_decay, double clip, lemoe_arena *arena,
+                               lemoe_param *params, int64_t n_params) {
+    *adamw = (lemoe_adamw){.lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = weight_decay, .clip = clip};
+    for (int64_t i = 0; i < n_params; i++) {
+        LEMOE_TRY(moment(arena, &params[i].w, &params[i].m));
+        LEMOE_TRY(moment(arena, &params[i].w, &params[i].v));
+    }
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_adamw_zero_grad(lemoe_arena *arena, lemoe_param *params, int64_t n_params) {
+    for (int64_t i = 0; i < n_params; i++)
+        LEMOE_TRY(lemoe_device_zero(lemoe_arena_device(arena), params[i].grad.data, lemoe_tensor_bytes(&params[i].grad)));
+    return LEMOE_OK;
+}
+
+static lemoe_status reduce_partial(lemoe_comm *comm, const lemoe_param *params, int64_t n_params) {
+    for (int64_t i = 0; i < n_params && lemoe_comm_size(comm) > 1; i++)
+        if (params[i].place == LEMOE_PARAM_PARTIAL) LEMOE_TRY(lemoe_comm_allreduce_sum(comm, params[i].grad));
+    return LEMOE_OK;
+}
+
+/* Shards add up over ranks; what is equal everywhere counts once. */
+static lemoe_status global_norm(lemoe_device *device, lemoe_comm *comm, const lemoe_param *params, int64_t n_params, double *out) {
+    double sharded = 0, equal = 0;
+    for (int64_t i = 0; i < n_params; i++) {
+        double sum = 0;
+        LEMOE_TRY(lemoe_op_sumsq(device, params[i].grad, &sum));
+        if (params[i].place == LEMOE_PARAM_SHARDED) sharded += sum;
+        else equal += sum;
+    }
+    LEMOE_TRY(lemoe_comm_allreduce_sum(comm, lemoe_tensor_1d(&sharded, LEMOE_F64, 1)));
+    *out = sqrt(sharded + equal);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_adamw_update(lemoe_adamw *adamw, lemoe_device *device, lemoe_comm *comm, lemoe_param *params, int64_t n_params,
+                                double *grad_norm) {
+    LEMOE_TRY(reduce_partial(comm, params, n_params));
+    LEMOE_TRY(global_norm(device, comm, params, n_params, grad_norm));
+    if (!isfinite(*grad_norm)) return LEMOE_OK;
+    double scale = adamw->clip > 0 ? adamw->clip / (*grad_norm + 1e-6) : 1.0; /* torch.nn.utils.clip_grad_norm_ */
+    adamw->step++;
+    for (int64_t i = 0; i < n_params; i++) {
+        lemoe_adamw_args args = {.w = params[i].w,
+                                 .grad = params[i].grad,
+                                 .m = params[i].m,
+                                 .v = params[i].v,
+                                 .lr = (float)adamw->lr,
+                                 .beta1 = (float)adamw->beta1,
+                                 .beta2 = (float)adamw->beta2,
+                                 .eps = (float)adamw->eps,
+                                 .weight_decay = (float)adamw->weight_decay,
+                                 .grad_scale = scale < 1.0 ? (float)scale : 1.0f,
+                                 .step = adamw->step};
+        LEMOE_TRY(lemoe_op_adamw(device, &args));
+    }
+    return LEMOE_OK;
+}
