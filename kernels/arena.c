@@ -1,15 +1,18 @@
 #include "kernels/arena.h"
 
 #include "kernels/base/mem.h"
+#include "kernels/ops_table.h"
 
-enum { ALIGNMENT = 256 };
+/* Blocks of the device are aligned to this, so positions that are multiples of it are aligned too. */
+enum { ALIGNMENT = LEMOE_DEVICE_ALIGNMENT };
 
 typedef struct block {
     void *data;
     size_t begin, n_bytes; /* begin: the arena position of its first byte */
 } block;
 
-/* Positions grow over all blocks in order; a mark is a position. */
+/* Positions grow over all blocks in order; a mark is a position. What a block has left when the next request does not
+ * fit counts as handed out: it is what the request costs. */
 struct lemoe_arena {
     lemoe_device *device;
     size_t block_bytes, used, peak;
@@ -17,10 +20,13 @@ struct lemoe_arena {
     int64_t n_block, capacity, current;
 };
 
+static size_t round_up(size_t n_bytes) { return (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
 lemoe_status lemoe_arena_create(lemoe_device *device, size_t block_bytes, lemoe_arena **out) {
+    LEMOE_CHECK(block_bytes <= SIZE_MAX / 4, LEMOE_ERR_ARG, "an arena with blocks of %zu bytes", block_bytes);
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof **out, out));
     (*out)->device = device;
-    (*out)->block_bytes = block_bytes;
+    (*out)->block_bytes = round_up(block_bytes);
     return LEMOE_OK;
 }
 
@@ -43,27 +49,40 @@ static lemoe_status add_block(lemoe_arena *arena, size_t n_bytes) {
 }
 
 lemoe_status lemoe_arena_alloc(lemoe_arena *arena, size_t n_bytes, void **out) {
-    size_t wanted = (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    if (wanted == 0) wanted = ALIGNMENT;
+    LEMOE_CHECK(n_bytes <= SIZE_MAX / 4, LEMOE_ERR_NOMEM, "no memory for %zu bytes", n_bytes);
+    size_t wanted = n_bytes ? round_up(n_bytes) : ALIGNMENT;
     for (;; arena->current++) {
         if (arena->current == arena->n_block) LEMOE_TRY(add_block(arena, wanted));
         block *b = &arena->blocks[arena->current];
-        if (arena->used < b->begin) arena->used = b->begin;
-        if (arena->used + wanted > b->begin + b->n_bytes) continue;
-        *out = (char *)b->data + (arena->used - b->begin);
-        arena->used += wanted;
+        size_t position = arena->used > b->begin ? arena->used : b->begin;
+        if (position + wanted > b->begin + b->n_bytes) continue;
+        *out = (char *)b->data + (position - b->begin);
+        arena->used = position + wanted;
         if (arena->used > arena->peak) arena->peak = arena->used;
         return LEMOE_OK;
     }
 }
 
-lemoe_status lemoe_arena_tensor(lemoe_arena *arena, lemoe_dtype dtype, int n_dim, const int64_t *shape, lemoe_tensor *out) {
-    *out = (lemoe_tensor){NULL, dtype, n_dim, {1, 1, 1, 1}};
-    for (int i = 0; i < n_dim; i++) out->shape[i] = shape[i];
-    return lemoe_arena_alloc(arena, lemoe_tensor_bytes(out), &out->data);
+lemoe_status lemoe_arena_tensor(lemoe_arena *arena, lemoe_dtype dtype, int n_dim, const int64_t *shape,
+                                lemoe_tensor *out) {
+    LEMOE_CHECK(n_dim >= 1 && n_dim <= 4, LEMOE_ERR_SHAPE, "a tensor with %d axes", n_dim);
+    lemoe_tensor tensor = {
+        NULL, dtype, n_dim, {1, 1, 1, 1}
+    };
+    int64_t count = 1;
+    for (int i = 0; i < n_dim; i++) {
+        LEMOE_CHECK(shape[i] >= 0 && (shape[i] == 0 || count <= INT64_MAX / 16 / shape[i]), LEMOE_ERR_SHAPE,
+                    "a tensor whose axis %d has %lld elements", i, (long long)shape[i]);
+        tensor.shape[i] = shape[i];
+        count *= shape[i];
+    }
+    LEMOE_TRY(lemoe_arena_alloc(arena, (size_t)count * lemoe_dtype_bytes(dtype), &tensor.data));
+    *out = tensor;
+    return LEMOE_OK;
 }
 
-lemoe_status lemoe_arena_matrix(lemoe_arena *arena, lemoe_dtype dtype, int64_t rows, int64_t columns, lemoe_tensor *out) {
+lemoe_status lemoe_arena_matrix(lemoe_arena *arena, lemoe_dtype dtype, int64_t rows, int64_t columns,
+                                lemoe_tensor *out) {
     return lemoe_arena_tensor(arena, dtype, 2, (int64_t[]){rows, columns}, out);
 }
 

@@ -28,7 +28,8 @@ lemoe_status lemoe_arena_vector(lemoe_arena *arena, lemoe_dtype dtype, int64_t n
  */
 size_t lemoe_arena_mark(const lemoe_arena *arena);
 void lemoe_arena_reset(lemoe_arena *arena, size_t mark);
-/* Bytes handed out now, and the most there ever were. */
+/* Bytes handed out now, and the most there ever were, what blocks had left when the next request did not fit included.
+ */
 size_t lemoe_arena_used_bytes(const lemoe_arena *arena);
 size_t lemoe_arena_peak_bytes(const lemoe_arena *arena);
 lemoe_device *lemoe_arena_device(const lemoe_arena *arena);

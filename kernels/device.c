@@ -14,20 +14,27 @@ static const struct backend {
     {"cpu", &lemoe_cpu_memory_ops, &lemoe_cpu_compute_ops, true},
 };
 
+static const struct backend *find_backend(const char *kind) {
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
+        if (strcmp(backends[i].kind, kind) == 0) return &backends[i];
+    return NULL;
+}
+
 lemoe_status lemoe_device_open(const char *kind, int n_threads, lemoe_device **out) {
-    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
-        const struct backend *b = &backends[i];
-        if (strcmp(b->kind, kind) != 0) continue;
-        lemoe_device *device = NULL;
-        LEMOE_TRY(lemoe_mem_alloc(1, sizeof *device, &device));
-        *device = (lemoe_device){.kind = b->kind, .memory = b->memory, .compute = b->compute, .is_host = b->is_host,
-                                 .n_threads = n_threads < 1 ? 1 : n_threads};
-        lemoe_status status = b->memory->open(device);
-        if (status != LEMOE_OK) lemoe_mem_free(device);
-        else *out = device;
-        return status;
+    const struct backend *b = find_backend(kind);
+    LEMOE_CHECK(b, LEMOE_ERR_UNSUPPORTED, "there is no device kind '%s' in this build; cpu is always there", kind);
+    LEMOE_CHECK(n_threads >= 1, LEMOE_ERR_ARG, "a device with %d threads; there must be one at least", n_threads);
+    lemoe_device *device = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *device, &device));
+    *device = (lemoe_device){
+        .kind = b->kind, .memory = b->memory, .compute = b->compute, .is_host = b->is_host, .n_threads = n_threads};
+    lemoe_status status = b->memory->open(device);
+    if (status != LEMOE_OK) {
+        lemoe_mem_free(device);
+        return lemoe_error_frame(status, __FILE__, __LINE__, __func__);
     }
-    return lemoe_raise(LEMOE_ERR_UNSUPPORTED, "there is no device kind '%s' in this build; cpu is always there", kind);
+    *out = device;
+    return LEMOE_OK;
 }
 
 void lemoe_device_close(lemoe_device *device) {

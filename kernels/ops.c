@@ -16,8 +16,8 @@ static lemoe_status want_type(const char *op, const char *name, lemoe_tensor t, 
 
 static lemoe_status want_matrix(const char *op, const char *name, lemoe_tensor t, int64_t rows, int64_t columns) {
     int64_t n = lemoe_tensor_count(&t);
-    LEMOE_CHECK(t.shape[0] == rows && n == rows * columns, LEMOE_ERR_SHAPE, "%s: %s is %lld x %lld, not %lld x %lld", op, name,
-                (ll)t.shape[0], (ll)(t.shape[0] ? n / t.shape[0] : t.shape[1]), (ll)rows, (ll)columns);
+    LEMOE_CHECK(t.shape[0] == rows && n == rows * columns, LEMOE_ERR_SHAPE, "%s: %s is %lld x %lld, not %lld x %lld",
+                op, name, (ll)t.shape[0], (ll)(t.shape[0] ? n / t.shape[0] : t.shape[1]), (ll)rows, (ll)columns);
     return want_type(op, name, t, LEMOE_F32);
 }
 
@@ -38,8 +38,8 @@ static int64_t width(lemoe_tensor t) {
 
 #define OPTIONAL(entry)                                                                                                \
     LEMOE_CHECK(device->compute->entry, LEMOE_ERR_UNSUPPORTED, #entry ": not offered by device %s", device->kind)
-#define F32(op, t, n) LEMOE_TRY(want_count(op, #t, t, n, LEMOE_F32))
-#define I32(op, t, n) LEMOE_TRY(want_count(op, #t, t, n, LEMOE_I32))
+#define F32(op, t, n)                LEMOE_TRY(want_count(op, #t, t, n, LEMOE_F32))
+#define I32(op, t, n)                LEMOE_TRY(want_count(op, #t, t, n, LEMOE_I32))
 #define MATRIX(op, t, rows, columns) LEMOE_TRY(want_matrix(op, #t, t, rows, columns))
 
 /* ---- dense ---- */
@@ -63,12 +63,14 @@ lemoe_status lemoe_op_linear(lemoe_device *device, lemoe_tensor x, lemoe_tensor 
     return lemoe_op_matmul(device, &args);
 }
 
-lemoe_status lemoe_op_linear_dx(lemoe_device *device, lemoe_tensor dy, lemoe_tensor w, lemoe_tensor dx, bool accumulate) {
+lemoe_status lemoe_op_linear_dx(lemoe_device *device, lemoe_tensor dy, lemoe_tensor w, lemoe_tensor dx,
+                                bool accumulate) {
     lemoe_matmul_args args = {dy, w, dx, false, false, 1.0f, accumulate ? 1.0f : 0.0f};
     return lemoe_op_matmul(device, &args);
 }
 
-lemoe_status lemoe_op_linear_dw(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dw, bool accumulate) {
+lemoe_status lemoe_op_linear_dw(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dw,
+                                bool accumulate) {
     lemoe_matmul_args args = {dy, x, dw, true, false, 1.0f, accumulate ? 1.0f : 0.0f};
     return lemoe_op_matmul(device, &args);
 }
@@ -76,8 +78,8 @@ lemoe_status lemoe_op_linear_dw(lemoe_device *device, lemoe_tensor dy, lemoe_ten
 /* ---- elementwise ---- */
 
 lemoe_status lemoe_op_cast(lemoe_device *device, lemoe_tensor from, lemoe_tensor to) {
-    LEMOE_CHECK(is_float(from.dtype) && is_float(to.dtype), LEMOE_ERR_ARG, "cast: %s to %s", lemoe_dtype_name(from.dtype),
-                lemoe_dtype_name(to.dtype));
+    LEMOE_CHECK(is_float(from.dtype) && is_float(to.dtype), LEMOE_ERR_ARG, "cast: %s to %s",
+                lemoe_dtype_name(from.dtype), lemoe_dtype_name(to.dtype));
     LEMOE_TRY(want_count("cast", "to", to, lemoe_tensor_count(&from), to.dtype));
     return device->compute->cast(device, from, to);
 }
@@ -138,8 +140,8 @@ lemoe_status lemoe_op_rmsnorm_fwd(lemoe_device *device, lemoe_tensor x, lemoe_te
     return device->compute->rmsnorm_fwd(device, x, w, eps, y, inv_rms);
 }
 
-lemoe_status lemoe_op_rmsnorm_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor w, lemoe_tensor inv_rms,
-                                  lemoe_tensor dx) {
+lemoe_status lemoe_op_rmsnorm_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor w,
+                                  lemoe_tensor inv_rms, lemoe_tensor dx) {
     int64_t rows = x.shape[0], d = width(x);
     MATRIX("rmsnorm_bwd", dy, rows, d);
     MATRIX("rmsnorm_bwd", x, rows, d);
@@ -149,7 +151,8 @@ lemoe_status lemoe_op_rmsnorm_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_t
     return device->compute->rmsnorm_bwd(device, dy, x, w, inv_rms, dx);
 }
 
-lemoe_status lemoe_op_rope(lemoe_device *device, lemoe_tensor x, lemoe_tensor position, lemoe_tensor inv_freq, int sign) {
+lemoe_status lemoe_op_rope(lemoe_device *device, lemoe_tensor x, lemoe_tensor position, lemoe_tensor inv_freq,
+                           int sign) {
     LEMOE_CHECK(x.n_dim == 3 && x.shape[2] % 2 == 0 && (sign == 1 || sign == -1), LEMOE_ERR_SHAPE,
                 "rope: x needs [n_tok, n_head, even d_head] and sign 1 or -1");
     F32("rope", x, lemoe_tensor_count(&x));
@@ -158,7 +161,8 @@ lemoe_status lemoe_op_rope(lemoe_device *device, lemoe_tensor x, lemoe_tensor po
     return device->compute->rope(device, x, position, inv_freq, sign);
 }
 
-lemoe_status lemoe_op_embed_fwd(lemoe_device *device, lemoe_tensor id, lemoe_tensor table, int64_t row_begin, lemoe_tensor y) {
+lemoe_status lemoe_op_embed_fwd(lemoe_device *device, lemoe_tensor id, lemoe_tensor table, int64_t row_begin,
+                                lemoe_tensor y) {
     LEMOE_CHECK(is_float(table.dtype), LEMOE_ERR_ARG, "embed_fwd: table is %s", lemoe_dtype_name(table.dtype));
     I32("embed_fwd", id, lemoe_tensor_count(&id));
     MATRIX("embed_fwd", y, lemoe_tensor_count(&id), width(table));
@@ -169,9 +173,13 @@ lemoe_status lemoe_op_embed_fwd(lemoe_device *device, lemoe_tensor id, lemoe_ten
 
 static lemoe_status check_attn(const char *op, const lemoe_attn_args *a) {
     LEMOE_CHECK(a->q.n_dim == 3 && a->k.n_dim == 3, LEMOE_ERR_SHAPE, "%s: q and k need three axes", op);
+    LEMOE_CHECK(a->max_seq >= 0 && a->max_seq <= a->q.shape[0] && a->window >= 0 && a->seq_start.shape[0] >= 1,
+                LEMOE_ERR_ARG, "%s: max_seq %lld of %lld rows, window %lld", op, (ll)a->max_seq, (ll)a->q.shape[0],
+                (ll)a->window);
     int64_t n_tok = a->q.shape[0], n_head = a->q.shape[1], d_head = a->q.shape[2], n_kv = a->k.shape[1];
-    LEMOE_CHECK(n_kv > 0 && n_head % n_kv == 0, LEMOE_ERR_SHAPE, "%s: %lld heads on %lld key/value heads", op, (ll)n_head,
-                (ll)n_kv);
+    LEMOE_CHECK(n_kv > 0 && n_head % n_kv == 0, LEMOE_ERR_SHAPE, "%s: %lld heads on %lld key/value heads", op,
+                (ll)n_head, (ll)n_kv);
+    LEMOE_TRY(want_count(op, "q", a->q, n_tok * n_head * d_head, LEMOE_F32));
     LEMOE_TRY(want_count(op, "k", a->k, n_tok * n_kv * d_head, LEMOE_F32));
     LEMOE_TRY(want_count(op, "v", a->v, n_tok * n_kv * d_head, LEMOE_F32));
     LEMOE_TRY(want_count(op, "out", a->out, n_tok * n_head * d_head, LEMOE_F32));
@@ -227,7 +235,8 @@ lemoe_status lemoe_op_xent_bwd(lemoe_device *device, lemoe_tensor logits, lemoe_
 
 /* ---- routing and experts ---- */
 
-lemoe_status lemoe_op_seg_mean(lemoe_device *device, lemoe_tensor x, lemoe_tensor begin, lemoe_tensor end, lemoe_tensor y) {
+lemoe_status lemoe_op_seg_mean(lemoe_device *device, lemoe_tensor x, lemoe_tensor begin, lemoe_tensor end,
+                               lemoe_tensor y) {
     int64_t n = lemoe_tensor_count(&begin);
     OPTIONAL(seg_mean);
     F32("seg_mean", x, lemoe_tensor_count(&x));

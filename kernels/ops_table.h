@@ -1,71 +1,117 @@
 /*
- * Private to kernels/: the two tables a backend fills in. The front ends (device.c, ops.c) check arguments once; a backend
- * trusts them and computes. Entries up to the mark are required; after it, a missing one is an UNSUPPORTED error that names
- * op and backend.
+ * Private to kernels/: the two tables a backend fills in, and what stands behind lemoe_device. The front ends
+ * (device.c, ops.c) check arguments once; a backend trusts shapes and types and computes. What the tensors mean is said
+ * once, in ops.h. Every entry but those under "optional" is required; a missing optional one is an UNSUPPORTED error
+ * that names op and backend. A new backend is a folder with two such tables and a row in device.c.
  */
 #ifndef KERNELS_OPS_TABLE_H
 #define KERNELS_OPS_TABLE_H
 
 #include "kernels/ops.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* What every block of device memory is aligned to; arenas hand out multiples of it. */
 enum { LEMOE_DEVICE_ALIGNMENT = 256 };
 
 typedef struct lemoe_memory_ops {
-    lemoe_status (*open)(lemoe_device *device);  /* fills state and domain */
+    /* fills device->state and device->domain; kind, tables and n_threads are set */
+    lemoe_status (*open)(lemoe_device *device);
+    /* gives back what open and the ops kept in device->state */
     void (*close)(lemoe_device *device);
+    /* n_bytes aligned to LEMOE_DEVICE_ALIGNMENT, not cleared */
     lemoe_status (*alloc)(lemoe_device *device, size_t n_bytes, void **out);
+    /* a block from alloc, never NULL */
     void (*free)(lemoe_device *device, void *block);
+    /* host to device, device to host, device to device; n_bytes > 0; complete on return */
     lemoe_status (*upload)(lemoe_device *device, void *to, const void *from_host, size_t n_bytes);
     lemoe_status (*download)(lemoe_device *device, void *to_host, const void *from, size_t n_bytes);
     lemoe_status (*copy)(lemoe_device *device, void *to, const void *from, size_t n_bytes);
+    /* all bytes zero */
     lemoe_status (*zero)(lemoe_device *device, void *block, size_t n_bytes);
+    /* waits for what is under way and reports its errors */
     lemoe_status (*sync)(lemoe_device *device);
+    /* free and total bytes this process may count on */
     lemoe_status (*mem_info)(lemoe_device *device, size_t *free_bytes, size_t *total_bytes);
 } lemoe_memory_ops;
 
 typedef struct lemoe_compute_ops {
-    /* dense */
+    /* ---- required: what every model and editor runs on ---- */
+
+    /* c = alpha op(a) op(b) + beta c; m, n > 0, k >= 0; b of any float type */
     lemoe_status (*matmul)(lemoe_device *device, const lemoe_matmul_args *args);
-    /* elementwise */
+
+    /* to = from, between float types */
     lemoe_status (*cast)(lemoe_device *device, lemoe_tensor from, lemoe_tensor to);
+    /* y += a x */
     lemoe_status (*axpy)(lemoe_device *device, float a, lemoe_tensor x, lemoe_tensor y);
+    /* x *= a */
     lemoe_status (*scale)(lemoe_device *device, float a, lemoe_tensor x);
+    /* y = silu(x); y may be x */
     lemoe_status (*silu_fwd)(lemoe_device *device, lemoe_tensor x, lemoe_tensor y);
+    /* dx = dy silu'(x); dx may be dy */
     lemoe_status (*silu_bwd)(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dx);
+    /* act = silu(gate) up */
     lemoe_status (*swiglu_fwd)(lemoe_device *device, lemoe_tensor gate, lemoe_tensor up, lemoe_tensor act);
+    /* d_gate, d_up from d_act; either may be d_act */
     lemoe_status (*swiglu_bwd)(lemoe_device *device, lemoe_tensor d_act, lemoe_tensor gate, lemoe_tensor up,
                                lemoe_tensor d_gate, lemoe_tensor d_up);
-    /* normalisation, position, embedding */
+
+    /* y = x inv_rms w, keeps inv_rms */
     lemoe_status (*rmsnorm_fwd)(lemoe_device *device, lemoe_tensor x, lemoe_tensor w, float eps, lemoe_tensor y,
                                 lemoe_tensor inv_rms);
-    lemoe_status (*rmsnorm_bwd)(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor w, lemoe_tensor inv_rms,
-                                lemoe_tensor dx);
+    /* dx += gradient */
+    lemoe_status (*rmsnorm_bwd)(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor w,
+                                lemoe_tensor inv_rms, lemoe_tensor dx);
+    /* rotates x in place; angle = fp32(position * inv_freq) */
     lemoe_status (*rope)(lemoe_device *device, lemoe_tensor x, lemoe_tensor position, lemoe_tensor inv_freq, int sign);
-    lemoe_status (*embed_fwd)(lemoe_device *device, lemoe_tensor id, lemoe_tensor table, int64_t row_begin, lemoe_tensor y);
-    /* attention */
+    /* rows of the table, zeros for foreign ids */
+    lemoe_status (*embed_fwd)(lemoe_device *device, lemoe_tensor id, lemoe_tensor table, int64_t row_begin,
+                              lemoe_tensor y);
+
+    /* writes out and log_sum_exp */
     lemoe_status (*attn_fwd)(lemoe_device *device, const lemoe_attn_args *args);
+    /* writes dq, dk, dv from q, k, v, out, log_sum_exp and d_out */
     lemoe_status (*attn_bwd)(lemoe_device *device, const lemoe_attn_args *args);
-    /* loss, vocabulary split by rows */
+
+    /* largest logit of each row and its lowest global id; -infinity without local vocabulary */
     lemoe_status (*xent_rowmax)(lemoe_device *device, lemoe_tensor logits, int64_t row_begin, lemoe_tensor row_max,
                                 lemoe_tensor row_arg);
+    /* local sum of exp(logit - row_max), and the label's logit where it is local */
     lemoe_status (*xent_rowsum)(lemoe_device *device, lemoe_tensor logits, lemoe_tensor row_max, lemoe_tensor label,
                                 int64_t row_begin, lemoe_tensor sum, lemoe_tensor label_logit);
+    /* logits become their gradient */
     lemoe_status (*xent_bwd)(lemoe_device *device, lemoe_tensor logits, lemoe_tensor row_max, lemoe_tensor sum,
                              lemoe_tensor label, lemoe_tensor weight, int64_t row_begin);
-    /* optimiser, guards */
+
+    /* sum of squares in double, fixed order, to the host */
     lemoe_status (*sumsq)(lemoe_device *device, lemoe_tensor x, double *out);
+    /* how many are NaN or infinite, to the host */
     lemoe_status (*count_nonfinite)(lemoe_device *device, lemoe_tensor x, int64_t *out);
+    /* one AdamW update; step >= 1 */
     lemoe_status (*adamw)(lemoe_device *device, const lemoe_adamw_args *args);
+    /* normal numbers by global element */
     lemoe_status (*fill_normal)(lemoe_device *device, const lemoe_fill_args *args);
-    /* ---- optional from here: needed by editors that route ---- */
-    lemoe_status (*seg_mean)(lemoe_device *device, lemoe_tensor x, lemoe_tensor begin, lemoe_tensor end, lemoe_tensor y);
+
+    /* ---- optional: editors that route ---- */
+
+    /* means of row ranges */
+    lemoe_status (*seg_mean)(lemoe_device *device, lemoe_tensor x, lemoe_tensor begin, lemoe_tensor end,
+                             lemoe_tensor y);
+    /* softmax of each row, and the indices of its largest entries */
     lemoe_status (*topk_softmax_fwd)(lemoe_device *device, lemoe_tensor z, lemoe_tensor p, lemoe_tensor index);
+    /* dz = p (dp - <p, dp>); dz may be dp */
     lemoe_status (*softmax_bwd)(lemoe_device *device, lemoe_tensor p, lemoe_tensor dp, lemoe_tensor dz);
+    /* y[i] = x[row[i]] */
     lemoe_status (*rows_gather)(lemoe_device *device, lemoe_tensor x, lemoe_tensor row, lemoe_tensor y);
+    /* y[row[i]] += weight[i] x[i]; weight.data may be NULL: 1; rows are distinct */
     lemoe_status (*rows_scatter_add)(lemoe_device *device, lemoe_tensor x, lemoe_tensor row, lemoe_tensor weight,
                                      lemoe_tensor y);
+    /* x[i] *= weight[i] */
     lemoe_status (*rows_scale)(lemoe_device *device, lemoe_tensor weight, lemoe_tensor x);
+    /* dot[i] = <a[i], b[i]> */
     lemoe_status (*row_dot)(lemoe_device *device, lemoe_tensor a, lemoe_tensor b, lemoe_tensor dot);
 } lemoe_compute_ops;
 
@@ -83,4 +129,7 @@ struct lemoe_device {
 extern const lemoe_memory_ops lemoe_cpu_memory_ops;
 extern const lemoe_compute_ops lemoe_cpu_compute_ops;
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 static lemoe_status print_text(lemoe_status status, char *text) {
-    if (status == LEMOE_OK) (void)fputs(text, stdout);
+    if (status == LEMOE_OK && text) (void)fputs(text, stdout);
     lemoe_mem_free(text);
     return status;
 }

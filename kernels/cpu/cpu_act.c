@@ -101,11 +101,8 @@ CPU_LOOP static void swiglu_bwd_loop(const void *data, int i_thread, int64_t beg
 
 lemoe_status cpu_swiglu_bwd(lemoe_device *device, lemoe_tensor d_act, lemoe_tensor gate, lemoe_tensor up,
                             lemoe_tensor d_gate, lemoe_tensor d_up) {
-    act_args args = {.a = cpu_f32(d_act),
-                     .b = cpu_f32(gate),
-                     .c = cpu_f32(up),
-                     .x = cpu_f32(d_gate),
-                     .y = cpu_f32(d_up)};
+    act_args args = {
+        .a = cpu_f32(d_act), .b = cpu_f32(gate), .c = cpu_f32(up), .x = cpu_f32(d_gate), .y = cpu_f32(d_up)};
     cpu_for(device, lemoe_tensor_count(&gate), 4, swiglu_bwd_loop, &args);
     return LEMOE_OK;
 }

@@ -153,8 +153,8 @@ static lemoe_status check_sequences(const lemoe_attn_args *args, int64_t n_seq) 
     for (int64_t s = 0; s < n_seq; s++)
         LEMOE_CHECK(start[s] >= 0 && start[s] <= start[s + 1] && start[s + 1] - start[s] <= args->max_seq &&
                         start[s + 1] <= args->q.shape[0],
-                    LEMOE_ERR_ARG, "attention: sequence %lld holds rows [%d, %d) of %lld, at most %lld each", (long long)s,
-                    start[s], start[s + 1], (long long)args->q.shape[0], (long long)args->max_seq);
+                    LEMOE_ERR_ARG, "attention: sequence %lld holds rows [%d, %d) of %lld, at most %lld each",
+                    (long long)s, start[s], start[s + 1], (long long)args->q.shape[0], (long long)args->max_seq);
     return LEMOE_OK;
 }
 
@@ -218,8 +218,8 @@ static void bwd_loop(const void *data, int i_thread, int64_t begin, int64_t end)
         for (int64_t i = kv * group; i < (kv + 1) * group; i++) {
             head h = head_of(a, row, seq_start[s + 1], i);
             head_bwd(&h, at(a->args->dq, (row * a->n_head + i) * a->d_head),
-                     at(a->args->dk, (row * a->n_kv + kv) * a->d_head), at(a->args->dv, (row * a->n_kv + kv) * a->d_head),
-                     p, ds);
+                     at(a->args->dk, (row * a->n_kv + kv) * a->d_head),
+                     at(a->args->dv, (row * a->n_kv + kv) * a->d_head), p, ds);
         }
     }
 }

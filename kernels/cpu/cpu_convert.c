@@ -20,8 +20,8 @@ CPU_LOOP static void widen_bf16(const void *data, int i_thread, int64_t begin, i
     }
 }
 
-/* A half's bits, moved to where fp32 has them, read 2^-112 times the value, subnormals included; infinity and NaN need the
- * largest exponent put in. Exact, and no branch. */
+/* A half's bits, moved to where fp32 has them, read 2^-112 times the value, subnormals included; infinity and NaN need
+ * the largest exponent put in. Exact, and no branch. */
 CPU_LOOP static void widen_f16(const void *data, int i_thread, int64_t begin, int64_t end) {
     const widen_args *a = data;
     (void)i_thread;
@@ -36,9 +36,12 @@ CPU_LOOP static void widen_f16(const void *data, int i_thread, int64_t begin, in
 
 void cpu_widen(const lemoe_device *device, lemoe_dtype from, const void *source, int64_t n, float *out) {
     widen_args args = {source, out};
-    if (from == LEMOE_BF16) cpu_for(device, n, 1, widen_bf16, &args);
-    else if (from == LEMOE_F16) cpu_for(device, n, 1, widen_f16, &args);
-    else lemoe_dtype_to_f32(from, source, n, out);
+    if (from == LEMOE_BF16)
+        cpu_for(device, n, 1, widen_bf16, &args);
+    else if (from == LEMOE_F16)
+        cpu_for(device, n, 1, widen_f16, &args);
+    else
+        lemoe_dtype_to_f32(from, source, n, out);
 }
 
 lemoe_status cpu_cast(lemoe_device *device, lemoe_tensor from, lemoe_tensor to) {

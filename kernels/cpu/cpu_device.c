@@ -26,8 +26,10 @@ static lemoe_status cpu_open(lemoe_device *device) {
     (void)snprintf(device->domain, sizeof device->domain, "cpu; %s; threads %d; isa %s", library, device->n_threads,
                    instruction_set());
     if (getenv("OPENBLAS_CORETYPE"))
-        lemoe_log(LEMOE_LOG_INFO, "OPENBLAS_CORETYPE is set to %s, so products use %s, which may be half as fast as this "
-                  "CPU allows; unset it unless you mean it", getenv("OPENBLAS_CORETYPE"), library);
+        lemoe_log(LEMOE_LOG_INFO,
+                  "OPENBLAS_CORETYPE is set to %s, so products use %s, which may be half as fast as this "
+                  "CPU allows; unset it unless you mean it",
+                  getenv("OPENBLAS_CORETYPE"), library);
     return LEMOE_OK;
 }
 
@@ -40,8 +42,8 @@ static void cpu_close(lemoe_device *device) {
     lemoe_mem_free(state);
 }
 
-/* Not cleared (a large arena would touch every page for nothing), so from lemoe_mem_grow; where the block begins is kept
- * in front of the aligned address. */
+/* Not cleared (a large arena would touch every page for nothing), so from lemoe_mem_grow; where the block begins is
+ * kept in front of the aligned address. */
 static lemoe_status cpu_alloc(lemoe_device *device, size_t n_bytes, void **out) {
     char *block = NULL;
     int64_t capacity = 0;

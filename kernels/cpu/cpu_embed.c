@@ -11,7 +11,8 @@ lemoe_status cpu_embed_fwd(lemoe_device *device, lemoe_tensor id, lemoe_tensor t
         float *to = cpu_f32(y) + i * d;
         if (row >= 0 && row < rows)
             lemoe_dtype_to_f32(table.dtype, (const char *)table.data + (size_t)row * row_bytes, d, to);
-        else memset(to, 0, (size_t)d * sizeof *to);
+        else
+            memset(to, 0, (size_t)d * sizeof *to);
     }
     return LEMOE_OK;
 }

@@ -2,8 +2,8 @@
  * Private to kernels/cpu: what the op families share. Each family is one file; cpu_device.c lists them in the table.
  *
  * Loops over elements are plain C in a function of their own, marked CPU_LOOP, and run through cpu_for. Floating-point
- * contraction is off (kernels/CMakeLists.txt), so an elementwise result has the same bits whatever the vector width, the
- * thread count or the row it sits in; only sums inside a row depend on the instruction set, which the domain names.
+ * contraction is off (kernels/CMakeLists.txt), so an elementwise result has the same bits whatever the vector width,
+ * the thread count or the row it sits in; only sums inside a row depend on the instruction set, which the domain names.
  */
 #ifndef KERNELS_CPU_CPU_INTERNAL_H
 #define KERNELS_CPU_CPU_INTERNAL_H
@@ -13,8 +13,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Compiled for AVX2 as well as for the baseline, chosen when the program is loaded: measured 2.6 times the speed for loops
- * with exp, 1.7 for the optimiser. AVX-512 is left out: it gave nothing more that could be measured or tested. */
+/* Compiled for AVX2 as well as for the baseline, chosen when the program is loaded: measured 2.6 times the speed for
+ * loops with exp, 1.7 for the optimiser. AVX-512 is left out: it gave nothing more that could be measured or tested. */
 #if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
 #define CPU_LOOP __attribute__((target_clones("avx2", "default")))
 #else
@@ -62,8 +62,8 @@ void cpu_for(const lemoe_device *device, int64_t n, int64_t item_cost, cpu_loop 
 /* ---- arithmetic that the compiler vectorises ---- */
 
 /* exp as 2^k * p(r), where libm's expf is a call per element. Relative error below 2e-7 (tests/ops); 0 below -87, as
- * softmax wants; capped at exp(88); NaN stays NaN. k is taken from the bits of the sum that rounds it: no conversion of a
- * float to an integer, which is undefined for NaN. */
+ * softmax wants; capped at exp(88); NaN stays NaN. k is taken from the bits of the sum that rounds it: no conversion of
+ * a float to an integer, which is undefined for NaN. */
 static inline float cpu_exp(float x) {
     union {
         float value;

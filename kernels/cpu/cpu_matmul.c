@@ -18,7 +18,7 @@
 
 /* Elements of a widened panel. Part of the numerics where a sum is split (dx): constants. */
 enum {
-    PANEL_ELEMENTS = 1 << 20, /* 4 MiB: the library packs a once a panel, so panels must not be narrow */
+    PANEL_ELEMENTS = 1 << 20,     /* 4 MiB: the library packs a once a panel, so panels must not be narrow */
     PANEL_ELEMENTS_FEW = 1 << 16, /* few rows read each weight once: what counts is that the panel stays in cache */
     FEW_ROWS = 4
 };

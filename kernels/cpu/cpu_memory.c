@@ -69,7 +69,8 @@ static void apply_groups(const char *cgroup, const group_files *files, const cha
 }
 
 void cpu_memory_info(const char *proc, const char *cgroup, size_t *free_bytes, size_t *total_bytes) {
-    int64_t total = number_after(proc, "meminfo", "MemTotal:"), available = number_after(proc, "meminfo", "MemAvailable:");
+    int64_t total = number_after(proc, "meminfo", "MemTotal:"),
+            available = number_after(proc, "meminfo", "MemAvailable:");
     total = total < 0 ? (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) : total * 1024;
     available = available < 0 ? total : available * 1024;
     char path[PATH_BYTES], line[PATH_BYTES];
@@ -80,8 +81,10 @@ void cpu_memory_info(const char *proc, const char *cgroup, size_t *free_bytes, s
         char *controllers = strchr(line, ':'), *group = controllers ? strchr(controllers + 1, ':') : NULL;
         if (!group) continue;
         *group++ = '\0';
-        if (controllers[1] == '\0') apply_groups(cgroup, &version_2, group, &available, &total);
-        else if (strstr(controllers + 1, "memory")) apply_groups(cgroup, &version_1, group, &available, &total);
+        if (controllers[1] == '\0')
+            apply_groups(cgroup, &version_2, group, &available, &total);
+        else if (strstr(controllers + 1, "memory"))
+            apply_groups(cgroup, &version_1, group, &available, &total);
     }
     if (file) (void)fclose(file);
     *free_bytes = (size_t)smaller(available, total);

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROLE_EDIT = 0, ROLE_PARAPHRASE = 1, ROLE_LOCALITY = 2, PATH_BYTES = 128 };
+enum { ROLE_EDIT = 0, ROLE_PARAPHRASE = 1, ROLE_LOCALITY = 2, NAME_BYTES = 64, PATH_BYTES = 128 };
 
 struct lemoe_evaluator {
     lemoe_evaluator_args args;
@@ -86,7 +86,7 @@ static lemoe_status put(lemoe_evaluator *e, const lemoe_score *scores, lemoe_mom
 
 static lemoe_status put_accuracy(lemoe_evaluator *e, const lemoe_score *scores, lemoe_moment moment, const char *name,
                                  const char *nll_name, int role, int64_t first, int64_t n) {
-    char all[PATH_BYTES];
+    char all[NAME_BYTES];
     (void)snprintf(all, sizeof all, "%s_all", name);
     if (e->args.score_tok) LEMOE_TRY(put(e, scores, moment, name, role, token_accuracy, first, n));
     if (e->args.score_all) LEMOE_TRY(put(e, scores, moment, all, role, whole_answer, first, n));
@@ -97,7 +97,7 @@ static lemoe_status put_accuracy(lemoe_evaluator *e, const lemoe_score *scores, 
 static lemoe_status put_locality(lemoe_evaluator *e, const lemoe_score *scores, lemoe_moment moment, int kind,
                                  int64_t first, int64_t n) {
     const char *suffix = e->args.stream->locality_name[kind], *joint = *suffix ? "_" : "";
-    char name[PATH_BYTES], all[PATH_BYTES], accuracy[PATH_BYTES], nll_name[PATH_BYTES];
+    char name[NAME_BYTES], all[NAME_BYTES], accuracy[NAME_BYTES], nll_name[NAME_BYTES];
     int role = ROLE_LOCALITY + kind;
     (void)snprintf(name, sizeof name, "locality%s%s", joint, suffix);
     (void)snprintf(all, sizeof all, "locality%s%s_all", joint, suffix);
@@ -178,7 +178,7 @@ lemoe_status lemoe_evaluator_milestone(lemoe_evaluator *e, int64_t milestone, in
     LEMOE_TRY(put_milestone_row(e, "generality", ROLE_PARAPHRASE, token_accuracy, milestone, n_done));
     for (int kind = 0; kind < e->args.stream->n_locality; kind++) {
         const char *suffix = e->args.stream->locality_name[kind];
-        char name[PATH_BYTES];
+        char name[NAME_BYTES];
         (void)snprintf(name, sizeof name, "locality%s%s", *suffix ? "_" : "", suffix);
         LEMOE_TRY(put_milestone_row(e, name, ROLE_LOCALITY + kind, lemoe_score_token_agreement, milestone, n_done));
     }

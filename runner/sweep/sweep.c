@@ -202,7 +202,7 @@ lemoe_status lemoe_sweep_execute(lemoe_launch *launch, const lemoe_options *opti
     *exit_status = LEMOE_EXIT_OK;
     if (first) lemoe_table_announce(sweep, lemoe_comm_size(world));
     if (options->dry_run) return LEMOE_OK;
-    lemoe_signals_install();
+    LEMOE_TRY(lemoe_comm_agree(world, lemoe_signals_install()));
     LEMOE_TRY(execute_groups(launch, options, sweep, &result));
     *exit_status = exit_status_of(&result);
     lemoe_status status = LEMOE_OK;

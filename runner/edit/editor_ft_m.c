@@ -1,0 +1,109 @@
+/*
+ * FT-M (LEMOE.md 7.1): fine-tuning one down_proj on the target's NLL, breadth-first on whole batches. A patch changes the matrix, a
+ * tap gives its gradient.
+ */
+#include "kernels/base/mem.h"
+#include "kernels/ops.h"
+#include "runner/adaptor/gather.h"
+#include "runner/edit/common/train.h"
+#include "runner/edit/editors.h"
+
+#include <stdio.h>
+
+typedef struct ft_m {
+    lemoe_editor_context context;
+    lemoe_tensor w, grad; /* [d_model, d_ff_local] */
+} ft_m;
+
+static lemoe_status ft_m_check(const lemoe_config *config, const lemoe_llama_config *shape) {
+    return lemoe_editor_check_layer("ft_m.layer", config->ft_m.layer, shape);
+}
+
+static lemoe_status take_rows(void *editor, lemoe_tensor x, lemoe_tensor dy) {
+    ft_m *e = editor;
+    return lemoe_op_linear_dw(lemoe_llama_device(e->context.model), dy, x, e->grad, true);
+}
+
+static lemoe_status ft_m_open(const lemoe_editor_context *context, void **editor) {
+    ft_m *e = NULL;
+    LEMOE_TRY(lemoe_arena_alloc(context->run_arena, sizeof *e, (void **)&e));
+    *e = (ft_m){.context = *context};
+    *editor = e;
+    lemoe_tap tap = {context->config->ft_m.layer, LEMOE_MATRIX_DOWN, take_rows, e};
+    LEMOE_TRY(lemoe_llama_add_tap(context->model, &tap));
+    return lemoe_llama_patch_begin(context->model, tap.layer, LEMOE_MATRIX_DOWN, &e->w);
+}
+
+static void ft_m_close(void *editor) { (void)editor; }
+
+/* Every weight back into W_start +- norm_constraint. */
+static lemoe_status constrain(void *editor) {
+    ft_m *e = editor;
+    lemoe_status status = LEMOE_OK;
+    float limit = (float)e->context.config->ft_m.norm_constraint, *now = NULL, *start = NULL;
+    int64_t n = lemoe_tensor_count(&e->w);
+    lemoe_device *device = lemoe_llama_device(e->context.model);
+    lemoe_tensor pristine = e->grad; /* free after an update: scratch of the right shape */
+    if (limit == 0) return LEMOE_OK;
+    lemoe_llama_seams_set_active(e->context.model, false);
+    lemoe_tensor stored = lemoe_llama_matrix(e->context.model, e->context.config->ft_m.layer, LEMOE_MATRIX_DOWN);
+    lemoe_llama_seams_set_active(e->context.model, true);
+    LEMOE_TRY_GOTO(lemoe_op_cast(device, stored, pristine));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *now, &now));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *start, &start));
+    LEMOE_TRY_GOTO(lemoe_device_download(device, now, e->w.data, (size_t)n * sizeof *now));
+    LEMOE_TRY_GOTO(lemoe_device_download(device, start, pristine.data, (size_t)n * sizeof *start));
+    for (int64_t i = 0; i < n; i++) {
+        if (now[i] > start[i] + limit) now[i] = start[i] + limit;
+        if (now[i] < start[i] - limit) now[i] = start[i] - limit;
+    }
+    LEMOE_TRY_GOTO(lemoe_device_upload(device, e->w.data, now, (size_t)n * sizeof *now));
+out:
+    lemoe_mem_free(now);
+    lemoe_mem_free(start);
+    return status;
+}
+
+static lemoe_status ft_m_edit_batch(void *editor, const lemoe_edit_batch *batch, const lemoe_step_log *log) {
+    ft_m *e = editor;
+    LEMOE_TRY(lemoe_arena_matrix(e->context.batch_arena, LEMOE_F32, e->w.shape[0], e->w.shape[1], &e->grad));
+    lemoe_param param = {.name = "down", .place = LEMOE_PARAM_SHARDED, .w = e->w, .grad = e->grad};
+    lemoe_train_args args = {.context = &e->context,
+                             .training = &e->context.config->ft_m.training,
+                             .batch = batch,
+                             .params = &param,
+                             .n_params = 1,
+                             .end_update = constrain,
+                             .editor = e,
+                             .log = log};
+    return lemoe_train_batch(&args);
+}
+
+static lemoe_status ft_m_save(void *editor, const char *path, lemoe_dtype dtype) {
+    ft_m *e = editor;
+    lemoe_llama *model = e->context.model;
+    char name[96];
+    lemoe_saved saved = {.dtype = dtype};
+    (void)snprintf(name, sizeof name, "model.layers.%lld.mlp.down_proj.weight", (long long)e->context.config->ft_m.layer);
+    const char *metadata[] = {"method", "ft_m", "model_fingerprint", lemoe_llama_fingerprint(model)};
+    lemoe_status status = lemoe_saved_add(&saved, model, name, e->w, LEMOE_SPLIT_COLUMNS, lemoe_llama_config_of(model)->d_ff);
+    if (status == LEMOE_OK && lemoe_comm_rank(lemoe_llama_comm(model)) == 0)
+        status = lemoe_safetensors_write(path, saved.items, saved.n_item, metadata, 2);
+    lemoe_saved_free(&saved);
+    return status;
+}
+
+static int64_t ft_m_added_bytes(const void *editor) {
+    (void)editor;
+    return 0; /* changed in place */
+}
+
+const lemoe_editor_ops lemoe_editor_ft_m_ops = {
+    .name = "ft_m",
+    .check = ft_m_check,
+    .open = ft_m_open,
+    .close = ft_m_close,
+    .edit_batch = ft_m_edit_batch,
+    .save = ft_m_save,
+    .added_bytes = ft_m_added_bytes,
+};

@@ -1,0 +1,145 @@
+#include "tests/ops/ops_test.h"
+
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void ops_require(lemoe_status status, const char *call) {
+    if (status == LEMOE_OK) return;
+    (void)fprintf(stderr, "%s\nfailed: %s\n%s\n", call, lemoe_error_message(), lemoe_error_trace());
+    exit(EXIT_FAILURE);
+}
+
+void *ops_array(ops_test *t, int64_t n, size_t item_bytes) {
+    void *block = NULL;
+    OPS(lemoe_mem_alloc(n, item_bytes, &block));
+    OPS(lemoe_mem_grow(&t->blocks, &t->capacity, t->n_block + 1, sizeof *t->blocks));
+    t->blocks[t->n_block++] = block;
+    return block;
+}
+
+float *ops_random(ops_test *t, int64_t n, double size) {
+    lemoe_rng rng = lemoe_rng_make(7, LEMOE_RNG_TEST, t->n_stream++);
+    float *values = ops_array(t, n, sizeof *values);
+    for (int64_t i = 0; i < n; i++) values[i] = (float)(size * (2.0 * lemoe_rng_uniform(rng, (uint64_t)i) - 1.0));
+    return values;
+}
+
+float *ops_integers(ops_test *t, int64_t n, int size) {
+    float *values = ops_random(t, n, size + 0.5);
+    for (int64_t i = 0; i < n; i++) values[i] = roundf(values[i]);
+    return values;
+}
+
+double *ops_double(ops_test *t, const float *values, int64_t n) {
+    double *wide = ops_array(t, n, sizeof *wide);
+    for (int64_t i = 0; i < n; i++) wide[i] = (double)values[i];
+    return wide;
+}
+
+int64_t ops_pick(ops_test *t, int64_t n) {
+    return (int64_t)(lemoe_rng_uniform(lemoe_rng_make(11, LEMOE_RNG_TEST, t->n_stream++), 0) * (double)n);
+}
+
+static lemoe_tensor place(ops_test *t, lemoe_dtype dtype, const void *values, int64_t a, int64_t b, int64_t c) {
+    int64_t shape[3] = {a, b, c};
+    lemoe_tensor tensor;
+    OPS(lemoe_arena_tensor(t->arena, dtype, c ? 3 : b ? 2 : 1, shape, &tensor));
+    OPS(lemoe_device_upload(t->device, tensor.data, values, lemoe_tensor_bytes(&tensor)));
+    return tensor;
+}
+
+lemoe_tensor ops_tensor(ops_test *t, const float *values, int64_t a, int64_t b, int64_t c) {
+    if (values) return place(t, LEMOE_F32, values, a, b, c);
+    int64_t n = a * (b ? b : 1) * (c ? c : 1);
+    float *unset = ops_array(t, n, sizeof *unset);
+    for (int64_t i = 0; i < n; i++) unset[i] = NAN;
+    return place(t, LEMOE_F32, unset, a, b, c);
+}
+
+lemoe_tensor ops_stored(ops_test *t, lemoe_dtype dtype, const float *values, int64_t a, int64_t b, float **stored) {
+    int64_t n = a * (b ? b : 1);
+    void *bytes = ops_array(t, n, lemoe_dtype_bytes(dtype));
+    *stored = ops_array(t, n, sizeof **stored);
+    lemoe_dtype_from_f32(dtype, values, n, bytes);
+    lemoe_dtype_to_f32(dtype, bytes, n, *stored);
+    return place(t, dtype, bytes, a, b, 0);
+}
+
+lemoe_tensor ops_index(ops_test *t, const int32_t *values, int64_t n) {
+    int32_t *unset = ops_array(t, n, sizeof *unset);
+    memset(unset, 0x7f, (size_t)n * sizeof *unset);
+    return place(t, LEMOE_I32, values ? values : unset, n, 0, 0);
+}
+
+static void *download(ops_test *t, lemoe_tensor tensor) {
+    void *values = ops_array(t, lemoe_tensor_count(&tensor), lemoe_dtype_bytes(tensor.dtype));
+    OPS(lemoe_device_download(t->device, values, tensor.data, lemoe_tensor_bytes(&tensor)));
+    return values;
+}
+
+float *ops_get(ops_test *t, lemoe_tensor tensor) { return download(t, tensor); }
+int32_t *ops_get_index(ops_test *t, lemoe_tensor tensor) { return download(t, tensor); }
+
+static void count(ops_test *t, const char *what, bool holds, double error) {
+    t->n_compared++;
+    if (error > t->largest) {
+        t->largest = error;
+        t->largest_at = what;
+    }
+    if (holds) return;
+    t->n_failed++;
+    (void)fprintf(stderr, "  FAILED %s: error %.3g\n", what, error);
+}
+
+void ops_near(ops_test *t, const char *what, const float *got, const double *want, int64_t n, double limit) {
+    double difference = 0, size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        difference += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
+        size += want[i] * want[i];
+    }
+    double error = sqrt(difference) / (sqrt(size) + 1e-30);
+    count(t, what, error <= limit, error); /* false for NaN */
+}
+
+void ops_near_tensor(ops_test *t, const char *what, lemoe_tensor got, const double *want, double limit) {
+    ops_near(t, what, ops_get(t, got), want, lemoe_tensor_count(&got), limit);
+}
+
+void ops_same(ops_test *t, const char *what, const void *got, const void *want, size_t n_bytes) {
+    bool same = n_bytes == 0 || memcmp(got, want, n_bytes) == 0;
+    count(t, what, same, same ? 0.0 : 1.0);
+}
+
+void ops_true(ops_test *t, const char *what, bool holds) { count(t, what, holds, holds ? 0.0 : 1.0); }
+
+static void end_family(ops_test *t) {
+    for (int64_t i = 0; i < t->n_block; i++) lemoe_mem_free(t->blocks[i]);
+    lemoe_mem_free(t->blocks);
+    lemoe_arena_destroy(t->arena);
+}
+
+int ops_main(int argc, char **argv, const ops_family *families, int n_family) {
+    const char *kind = argc > 1 ? argv[1] : "cpu";
+    int n_failed = 0;
+    for (int i = 0; i < n_family; i++) {
+        ops_test t = {.largest_at = "-"};
+        if (argc > 2 && strcmp(argv[2], families[i].name) != 0) continue;
+        OPS(lemoe_device_open(kind, 1, &t.device));
+        OPS(lemoe_arena_create(t.device, 1 << 20, &t.arena));
+        if (i == 0 || argc > 2) (void)fprintf(stderr, "%s\n", lemoe_device_domain(t.device));
+        double begin = lemoe_clock_seconds();
+        families[i].run(&t);
+        (void)fprintf(stderr, "%-16s %4d comparisons, largest error %.2g (%s), %.2f s%s\n", families[i].name,
+                      t.n_compared, t.largest, t.largest_at, lemoe_clock_seconds() - begin,
+                      t.n_failed ? "  FAILED" : "");
+        n_failed += t.n_failed + (t.n_compared == 0);
+        end_family(&t);
+        lemoe_device_close(t.device);
+    }
+    return n_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

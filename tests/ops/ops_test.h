@@ -1,0 +1,68 @@
+/*
+ * Harness of the op tests: one program runs a table of families on one device ("cpu", later "cuda"), compares with
+ * references in double, and says per family how many comparisons there were and the largest error.
+ *
+ * Everything handed out (host arrays, device tensors) lives until the family ends.
+ */
+#ifndef TESTS_OPS_OPS_TEST_H
+#define TESTS_OPS_OPS_TEST_H
+
+#include "kernels/arena.h"
+#include "kernels/ops.h"
+
+typedef struct ops_test {
+    lemoe_device *device;
+    lemoe_arena *arena;
+    void **blocks; /* host arrays handed out */
+    int64_t n_block, capacity;
+    uint32_t n_stream; /* one a random array, so that no two are equal */
+    int n_compared, n_failed;
+    double largest;
+    const char *largest_at;
+} ops_test;
+
+typedef struct ops_family {
+    const char *name;
+    void (*run)(ops_test *t);
+} ops_family;
+
+/* Runs the families on the device argv[1]; argv[2], if given, picks one. Returns the exit status. */
+int ops_main(int argc, char **argv, const ops_family *families, int n_family);
+
+/* Ends the program with the error's message unless the call worked. */
+void ops_require(lemoe_status status, const char *call);
+#define OPS(call) ops_require((call), #call)
+
+/* ---- host arrays ---- */
+
+void *ops_array(ops_test *t, int64_t n, size_t item_bytes);
+/* Uniform in [-size, size), the same in every run. */
+float *ops_random(ops_test *t, int64_t n, double size);
+/* Whole numbers in [-size, size]. */
+float *ops_integers(ops_test *t, int64_t n, int size);
+double *ops_double(ops_test *t, const float *values, int64_t n);
+int64_t ops_pick(ops_test *t, int64_t n); /* one of 0 .. n - 1 */
+
+/* ---- device tensors ---- */
+
+/* A tensor of up to three axes (0: no such axis) with these values, or filled with NaN where values is NULL, so that an
+ * output that is not written is seen. */
+lemoe_tensor ops_tensor(ops_test *t, const float *values, int64_t a, int64_t b, int64_t c);
+/* The same stored as another type; *stored is what the type can hold of the values. */
+lemoe_tensor ops_stored(ops_test *t, lemoe_dtype dtype, const float *values, int64_t a, int64_t b, float **stored);
+lemoe_tensor ops_index(ops_test *t, const int32_t *values, int64_t n);
+float *ops_get(ops_test *t, lemoe_tensor tensor);
+int32_t *ops_get_index(ops_test *t, lemoe_tensor tensor);
+
+/* ---- comparisons ---- */
+
+/* |got - want|_2 <= limit * |want|_2 (plus 1e-30, for zeros). */
+void ops_near(ops_test *t, const char *what, const float *got, const double *want, int64_t n, double limit);
+void ops_near_tensor(ops_test *t, const char *what, lemoe_tensor got, const double *want, double limit);
+void ops_same(ops_test *t, const char *what, const void *got, const void *want, size_t n_bytes);
+void ops_true(ops_test *t, const char *what, bool holds);
+
+/* Rounding alone: what fp32 sums of a few hundred terms leave. */
+#define OPS_CLOSE 1e-6
+
+#endif
