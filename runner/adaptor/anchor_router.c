@@ -22,7 +22,8 @@ void lemoe_anchors_destroy(lemoe_anchors *a) {
 }
 
 /* cosine[n, a->n] of host features to all anchors, in host memory owned by the caller. */
-static lemoe_status cosines(const lemoe_anchors *a, const float *features, int64_t n, lemoe_arena *scratch, float **out) {
+static lemoe_status cosines(const lemoe_anchors *a, const float *features, int64_t n, lemoe_arena *scratch,
+                            float **out) {
     size_t mark = lemoe_arena_mark(scratch);
     lemoe_tensor x, c, rows = lemoe_tensor_rows(a->rows, 0, a->n);
     lemoe_status status = LEMOE_OK;
@@ -50,7 +51,8 @@ static void update_impostors(lemoe_anchors *a, const float *cosine, int64_t firs
         }
 }
 
-lemoe_status lemoe_anchors_add(lemoe_anchors *a, const float *features, int64_t n, int64_t expert, lemoe_arena *scratch) {
+lemoe_status lemoe_anchors_add(lemoe_anchors *a, const float *features, int64_t n, int64_t expert,
+                               lemoe_arena *scratch) {
     LEMOE_CHECK(a->n + n <= a->capacity, LEMOE_ERR_STATE, "more than %lld anchors", (long long)a->capacity);
     int64_t first = a->n;
     lemoe_tensor rows = lemoe_tensor_rows(a->rows, first, n);
@@ -126,6 +128,7 @@ void lemoe_anchors_set_threshold(lemoe_anchors *a, lemoe_null_rule rule, double 
         lemoe_mem_free(sorted);
     }
     /* genuine cosines are few and unordered among themselves: sorting them in place loses nothing */
-    if (rule == LEMOE_NULL_RULE_TWO_SIDED && a->n_genuine > 0) genuine = lemoe_quantile(a->genuine, a->n_genuine, 1.0 - quantile);
+    if (rule == LEMOE_NULL_RULE_TWO_SIDED && a->n_genuine > 0)
+        genuine = lemoe_quantile(a->genuine, a->n_genuine, 1.0 - quantile);
     a->threshold = rule == LEMOE_NULL_RULE_QUANTILE ? impostor : 0.5 * (impostor + genuine);
 }

@@ -1,7 +1,7 @@
 /*
- * Anchors: the feature of every stored edit, with the expert it was trained on. A sequence goes to the expert of the nearest
- * anchor (cosine), or to none below a threshold. Nothing about an anchor ever changes, so an edit prompt's route cannot: its own
- * anchor has cosine 1. (Ours, PROTOTYPE.md 5c: not in the paper.)
+ * Anchors: the feature of every stored edit, with the expert it was trained on. A sequence goes to the expert of the
+ * nearest anchor (cosine), or to none below a threshold. Nothing about an anchor ever changes, so an edit prompt's
+ * route cannot: its own anchor has cosine 1. (Ours, PROTOTYPE.md 5c: not in the paper.)
  */
 #ifndef RUNNER_ADAPTOR_ANCHOR_ROUTER_H
 #define RUNNER_ADAPTOR_ANCHOR_ROUTER_H
@@ -16,18 +16,21 @@ typedef struct lemoe_anchors {
     double *impostor;  /* [capacity] host: largest cosine to another anchor */
     double *genuine;   /* host: cosines of an edit prompt behind other text to its own anchor */
     int64_t n_genuine, genuine_capacity;
-    double threshold;  /* NaN: no null route yet */
+    double threshold; /* NaN: no null route yet */
 } lemoe_anchors;
 
 /* Local. Room for capacity anchors in the arena. */
 lemoe_status lemoe_anchors_create(lemoe_arena *arena, int64_t capacity, int64_t d, lemoe_anchors *out) LEMOE_MUST_CHECK;
 void lemoe_anchors_destroy(lemoe_anchors *anchors);
 /* Local. Adds normalised host features[n, d] of an expert's edits. */
-lemoe_status lemoe_anchors_add(lemoe_anchors *anchors, const float *features, int64_t n, int64_t expert, lemoe_arena *scratch) LEMOE_MUST_CHECK;
+lemoe_status lemoe_anchors_add(lemoe_anchors *anchors, const float *features, int64_t n, int64_t expert,
+                               lemoe_arena *scratch) LEMOE_MUST_CHECK;
 /* Local. Notes genuine cosines: of normalised host features[n, d] to anchors[i]. */
-lemoe_status lemoe_anchors_add_genuine(lemoe_anchors *anchors, const float *features, const int64_t *anchor, int64_t n) LEMOE_MUST_CHECK;
+lemoe_status lemoe_anchors_add_genuine(lemoe_anchors *anchors, const float *features, const int64_t *anchor,
+                                       int64_t n) LEMOE_MUST_CHECK;
 
-/* The two nearest that matter: the best anchor, and the best anchor of another expert (-1, cosine -1 when there is none). */
+/* The two nearest that matter: the best anchor, and the best anchor of another expert (-1, cosine -1 when there is
+ * none). */
 typedef struct lemoe_nearest {
     int64_t expert;
     double cosine, other_cosine;
@@ -36,8 +39,8 @@ typedef struct lemoe_nearest {
 lemoe_status lemoe_anchors_nearest(const lemoe_anchors *anchors, const float *features, int64_t n, lemoe_arena *scratch,
                                    lemoe_nearest *out) LEMOE_MUST_CHECK;
 
-/* Local. The threshold by a rule, from edit prompts alone. With I = the quantile of `impostor` and G = the (1 - quantile)
- * quantile of `genuine`: mid (I + 1) / 2, quantile I, two_sided (I + G) / 2. With one anchor I is 0. */
+/* Local. The threshold by a rule, from edit prompts alone. With I = the quantile of `impostor` and G = the (1 -
+ * quantile) quantile of `genuine`: mid (I + 1) / 2, quantile I, two_sided (I + G) / 2. With one anchor I is 0. */
 void lemoe_anchors_set_threshold(lemoe_anchors *anchors, lemoe_null_rule rule, double quantile);
 /* The q-quantile of values[n], linear between order statistics. Sorts values. NaN for n = 0. */
 double lemoe_quantile(double *values, int64_t n, double q);

@@ -10,13 +10,18 @@ static const struct {
     const char *name;
     lemoe_param_place place;
     lemoe_split split;
-} ffn_matrices[] = {{"gate", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_ROWS},
-                    {"up", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_ROWS},
-                    {"down", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_COLUMNS}},
-  /* A of gate and up see all of x and feed split rows; B of down is fed by split columns: their gradients are partial sums. */
-  lora_matrices[] = {{"gate_a", LEMOE_PARAM_PARTIAL, LEMOE_SPLIT_NONE},    {"gate_b", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_ROWS},
-                     {"up_a", LEMOE_PARAM_PARTIAL, LEMOE_SPLIT_NONE},      {"up_b", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_ROWS},
-                     {"down_a", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_COLUMNS}, {"down_b", LEMOE_PARAM_PARTIAL, LEMOE_SPLIT_NONE}};
+} ffn_matrices[] =
+    {
+        {"gate", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_ROWS   },
+        {"up",   LEMOE_PARAM_SHARDED, LEMOE_SPLIT_ROWS   },
+        {"down", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_COLUMNS}
+},
+  /* A of gate and up see all of x and feed split rows; B of down is fed by split columns: their gradients are partial
+     sums. */
+    lora_matrices[] = {
+        {"gate_a", LEMOE_PARAM_PARTIAL, LEMOE_SPLIT_NONE},    {"gate_b", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_ROWS},
+        {"up_a", LEMOE_PARAM_PARTIAL, LEMOE_SPLIT_NONE},      {"up_b", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_ROWS},
+        {"down_a", LEMOE_PARAM_SHARDED, LEMOE_SPLIT_COLUMNS}, {"down_b", LEMOE_PARAM_PARTIAL, LEMOE_SPLIT_NONE}};
 
 const char *lemoe_expert_matrix_name(const lemoe_expert *e, int i) {
     return e->kind == LEMOE_EXPERT_FFN ? ffn_matrices[i].name : lora_matrices[i].name;
@@ -26,6 +31,11 @@ lemoe_split lemoe_expert_matrix_split(const lemoe_expert *e, int i) {
 }
 static lemoe_param_place place_of(const lemoe_expert *e, int i) {
     return e->kind == LEMOE_EXPERT_FFN ? ffn_matrices[i].place : lora_matrices[i].place;
+}
+
+int64_t lemoe_expert_n_weight(const lemoe_expert *e, int64_t d_model) {
+    if (e->kind == LEMOE_EXPERT_FFN) return 3 * d_model * e->n_width;
+    return 3 * e->w[GATE_A].shape[0] * (d_model + e->n_width); /* each pair: rank * (in + out) */
 }
 
 /* ---- making ---- */
@@ -39,9 +49,10 @@ typedef struct making {
     lemoe_expert *expert;
 } making;
 
-/* Matrix i as rows x columns, drawn from N(0, std) by global position (row, column) in a matrix of n_columns; std 0: zeros. */
-static lemoe_status drawn(const making *m, int i, int64_t rows, int64_t columns, int64_t row, int64_t column, int64_t n_columns,
-                          double std) {
+/* Matrix i as rows x columns, drawn from N(0, std) by global position (row, column) in a matrix of n_columns; std 0:
+ * zeros. */
+static lemoe_status drawn(const making *m, int i, int64_t rows, int64_t columns, int64_t row, int64_t column,
+                          int64_t n_columns, double std) {
     lemoe_tensor *w = &m->expert->w[i];
     LEMOE_TRY(lemoe_arena_matrix(m->arena, LEMOE_F32, rows, columns, w));
     if (std == 0) return lemoe_device_zero(m->device, w->data, lemoe_tensor_bytes(w));
@@ -75,8 +86,10 @@ static lemoe_status make_ffn(const making *m, const lemoe_expert_config *config)
     lemoe_expert *e = m->expert;
     int64_t d = shape->d_model, width = config->width ? config->width : shape->d_ff;
     bool copy = config->init != LEMOE_INIT_ZERO_DOWN;
-    LEMOE_CHECK(!copy || width == shape->d_ff, LEMOE_ERR_CONFIG, "expert.init: a copy of the host FFN has its width, %lld, not "
-                "%lld; leave expert.width at auto", (long long)shape->d_ff, (long long)width);
+    LEMOE_CHECK(!copy || width == shape->d_ff, LEMOE_ERR_CONFIG,
+                "expert.init: a copy of the host FFN has its width, %lld, not "
+                "%lld; leave expert.width at auto",
+                (long long)shape->d_ff, (long long)width);
     e->n_matrix = 3;
     share_width(m, width);
     LEMOE_TRY(copy ? copied(m, GATE, LEMOE_MATRIX_GATE) : drawn(m, GATE, e->width, d, e->width_begin, 0, d, init_std));
@@ -100,8 +113,8 @@ static lemoe_status make_lora(const making *m, const lemoe_expert_config *config
     return drawn(m, DOWN_B, d, r, 0, 0, r, 0);
 }
 
-lemoe_status lemoe_expert_create(lemoe_llama *model, int64_t layer, const lemoe_expert_config *config, uint64_t seed, int64_t index,
-                                 lemoe_arena *arena, lemoe_expert *out) {
+lemoe_status lemoe_expert_create(lemoe_llama *model, int64_t layer, const lemoe_expert_config *config, uint64_t seed,
+                                 int64_t index, lemoe_arena *arena, lemoe_expert *out) {
     making m = {model, lemoe_llama_device(model), arena, seed, index, out};
     *out = (lemoe_expert){.kind = config->kind, .layer = layer};
     return config->kind == LEMOE_EXPERT_FFN ? make_ffn(&m, config) : make_lora(&m, config);
@@ -110,8 +123,8 @@ lemoe_status lemoe_expert_create(lemoe_llama *model, int64_t layer, const lemoe_
 lemoe_status lemoe_expert_train(lemoe_expert *e, lemoe_arena *arena, lemoe_param *params, int64_t *n_params) {
     for (int i = 0; i < e->n_matrix; i++) {
         LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, e->w[i].shape[0], e->w[i].shape[1], &e->grad[i]));
-        params[(*n_params)++] = (lemoe_param){.name = lemoe_expert_matrix_name(e, i), .place = place_of(e, i), .w = e->w[i],
-                                              .grad = e->grad[i]};
+        params[(*n_params)++] = (lemoe_param){
+            .name = lemoe_expert_matrix_name(e, i), .place = place_of(e, i), .w = e->w[i], .grad = e->grad[i]};
     }
     return LEMOE_OK;
 }
@@ -167,15 +180,15 @@ static lemoe_status lora_forward(lemoe_llama *model, const lemoe_expert *e, lemo
     return lemoe_op_linear(device, t->low_down, e->w[DOWN_B], y, true);
 }
 
-lemoe_status lemoe_expert_forward(lemoe_llama *model, const lemoe_expert *e, const lemoe_expert_rows *rows, lemoe_tensor y,
-                                  lemoe_arena *arena, lemoe_expert_trace *trace) {
+lemoe_status lemoe_expert_forward(lemoe_llama *model, const lemoe_expert *e, const lemoe_expert_rows *rows,
+                                  lemoe_tensor y, lemoe_arena *arena, lemoe_expert_trace *trace) {
     *trace = (lemoe_expert_trace){.rows = *rows};
     return e->kind == LEMOE_EXPERT_FFN ? ffn_forward(lemoe_llama_device(model), e, y, arena, trace)
                                        : lora_forward(model, e, y, arena, trace);
 }
 
-static lemoe_status ffn_backward(lemoe_device *device, const lemoe_expert *e, const lemoe_expert_trace *t, lemoe_tensor dy,
-                                 lemoe_tensor dx, lemoe_arena *arena) {
+static lemoe_status ffn_backward(lemoe_device *device, const lemoe_expert *e, const lemoe_expert_trace *t,
+                                 lemoe_tensor dy, lemoe_tensor dx, lemoe_arena *arena) {
     lemoe_tensor d_gate, d_up;
     LEMOE_TRY(matrix(arena, t->act.shape[0], e->width, &d_gate));
     LEMOE_TRY(matrix(arena, t->act.shape[0], e->width, &d_up));
@@ -198,8 +211,8 @@ static lemoe_status lora_pair(lemoe_device *device, const lemoe_expert *e, int a
     return lemoe_op_linear_dw(device, *d_low, x, e->grad[a], true);
 }
 
-static lemoe_status lora_backward(lemoe_llama *model, const lemoe_expert *e, const lemoe_expert_trace *t, lemoe_tensor dy,
-                                  lemoe_arena *arena) {
+static lemoe_status lora_backward(lemoe_llama *model, const lemoe_expert *e, const lemoe_expert_trace *t,
+                                  lemoe_tensor dy, lemoe_arena *arena) {
     lemoe_device *device = lemoe_llama_device(model);
     lemoe_tensor d_gate, d_up, d_low;
     LEMOE_TRY(matrix(arena, t->act.shape[0], e->width, &d_gate));
@@ -212,9 +225,10 @@ static lemoe_status lora_backward(lemoe_llama *model, const lemoe_expert *e, con
     return lora_pair(device, e, UP_A, t->rows.x, t->low_up, d_up, arena, &d_low);
 }
 
-lemoe_status lemoe_expert_backward(lemoe_llama *model, const lemoe_expert *e, const lemoe_expert_trace *trace, lemoe_tensor dy,
-                                   lemoe_tensor dx, lemoe_arena *arena) {
+lemoe_status lemoe_expert_backward(lemoe_llama *model, const lemoe_expert *e, const lemoe_expert_trace *trace,
+                                   lemoe_tensor dy, lemoe_tensor dx, lemoe_arena *arena) {
     if (e->kind == LEMOE_EXPERT_FFN) return ffn_backward(lemoe_llama_device(model), e, trace, dy, dx, arena);
-    LEMOE_CHECK(!dx.data, LEMOE_ERR_UNSUPPORTED, "the input gradient of a LoRA expert is not offered: nothing trains below it");
+    LEMOE_CHECK(!dx.data, LEMOE_ERR_UNSUPPORTED,
+                "the input gradient of a LoRA expert is not offered: nothing trains below it");
     return lora_backward(model, e, trace, dy, arena);
 }

@@ -1,7 +1,7 @@
 /*
- * One expert (LEMOE.md 1.3): a gated FFN of any width beside the host's, f(x) = down(silu(gate x) * up x), or LoRA on the host's
- * three matrices, f(x) = FFN_{W + B A}(x) - FFN_W(x), which is zero as long as the B are. Split over ranks as the host is: gate
- * and up by rows, down by columns; y is this rank's partial sum.
+ * One expert (LEMOE.md 1.3): a gated FFN of any width beside the host's, f(x) = down(silu(gate x) * up x), or LoRA on
+ * the host's three matrices, f(x) = FFN_{W + B A}(x) - FFN_W(x), which is zero as long as the B are. Split over ranks
+ * as the host is: gate and up by rows, down by columns; y is this rank's partial sum.
  */
 #ifndef RUNNER_ADAPTOR_EXPERT_H
 #define RUNNER_ADAPTOR_EXPERT_H
@@ -15,11 +15,11 @@ enum { LEMOE_EXPERT_MAX_MATRIX = 6 };
 typedef struct lemoe_expert {
     lemoe_expert_kind kind;
     int64_t layer;
-    int n_matrix; /* ffn: gate, up, down; lora: gate_a, gate_b, up_a, up_b, down_a, down_b */
+    int n_matrix;                            /* ffn: gate, up, down; lora: gate_a, gate_b, up_a, up_b, down_a, down_b */
     lemoe_tensor w[LEMOE_EXPERT_MAX_MATRIX]; /* this rank's shards, fp32 */
     lemoe_tensor grad[LEMOE_EXPERT_MAX_MATRIX]; /* while training; data NULL otherwise */
-    int64_t width_begin, width; /* this rank's share of the hidden width */
-    int64_t n_width;            /* of all ranks */
+    int64_t width_begin, width;                 /* this rank's share of the hidden width */
+    int64_t n_width;                            /* of all ranks */
 } lemoe_expert;
 
 /* Rows on which an expert works. gate, up, act: the host's own, needed by LoRA only. */
@@ -31,26 +31,30 @@ typedef struct lemoe_expert_rows {
 /* What the backward needs of a forward; in the arena given to it. */
 typedef struct lemoe_expert_trace {
     lemoe_expert_rows rows;
-    lemoe_tensor gate, up, act;             /* the expert's, [n, width] */
+    lemoe_tensor gate, up, act;              /* the expert's, [n, width] */
     lemoe_tensor low_gate, low_up, low_down; /* LoRA: [n, rank] */
 } lemoe_expert_trace;
 
-/* Local. Makes expert `index` in the arena, initialised by (seed, index) and global position, so that any split holds the same
- * weights. Errors: CONFIG for init copy with a width other than the host's. */
+/* Local. Makes expert `index` in the arena, initialised by (seed, index) and global position, so that any split holds
+ * the same weights. Errors: CONFIG for init copy with a width other than the host's. */
 lemoe_status lemoe_expert_create(lemoe_llama *model, int64_t layer, const lemoe_expert_config *config, uint64_t seed,
                                  int64_t index, lemoe_arena *arena, lemoe_expert *out) LEMOE_MUST_CHECK;
 /* Local. Gives the expert gradients in the arena and lists its matrices as parameters; *n_params grows by n_matrix. */
-lemoe_status lemoe_expert_train(lemoe_expert *expert, lemoe_arena *arena, lemoe_param *params, int64_t *n_params) LEMOE_MUST_CHECK;
+lemoe_status lemoe_expert_train(lemoe_expert *expert, lemoe_arena *arena, lemoe_param *params,
+                                int64_t *n_params) LEMOE_MUST_CHECK;
 /* From now on frozen: gradients are forgotten. */
 void lemoe_expert_freeze(lemoe_expert *expert);
 
 /* Local. y[n, d_model] = f(x). */
-lemoe_status lemoe_expert_forward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_expert_rows *rows, lemoe_tensor y,
-                                  lemoe_arena *arena, lemoe_expert_trace *trace) LEMOE_MUST_CHECK;
-/* Local. Adds weight gradients for dy[n, d_model]; dx: data NULL, or [n, d_model] that gets the input gradient added (FFN
- * experts only; UNSUPPORTED for LoRA, below which nothing trains). */
+lemoe_status lemoe_expert_forward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_expert_rows *rows,
+                                  lemoe_tensor y, lemoe_arena *arena, lemoe_expert_trace *trace) LEMOE_MUST_CHECK;
+/* Local. Adds weight gradients for dy[n, d_model]; dx: data NULL, or [n, d_model] that gets the input gradient added
+ * (FFN experts only; UNSUPPORTED for LoRA, below which nothing trains). */
 lemoe_status lemoe_expert_backward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_expert_trace *trace,
                                    lemoe_tensor dy, lemoe_tensor dx, lemoe_arena *arena) LEMOE_MUST_CHECK;
+
+/* Numbers in all matrices of an expert, over the whole team. */
+int64_t lemoe_expert_n_weight(const lemoe_expert *expert, int64_t d_model);
 
 /* Names and whole shapes of the matrices, for saving: how matrix i of all ranks is put together. */
 const char *lemoe_expert_matrix_name(const lemoe_expert *expert, int i);

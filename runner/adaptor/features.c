@@ -26,7 +26,9 @@ lemoe_status lemoe_features_of(const lemoe_feature_args *args, const lemoe_item 
     bool hidden = args->kind == LEMOE_FEATURES_LAST_HIDDEN, entity = args->granularity == LEMOE_GRANULARITY_ENTITY;
     for (int64_t i = 0; i < n_items; i++) {
         const lemoe_item *item = &items[i];
-        const float *from = hidden ? item->cut_rows + (item->n_prompt - 1) * d : entity ? item->entity_mean : item->embedding_mean;
+        const float *from = hidden   ? item->cut_rows + (item->n_prompt - 1) * d
+                            : entity ? item->entity_mean
+                                     : item->embedding_mean;
         memcpy(out + i * d, from, (size_t)d * sizeof *out);
     }
     return hidden ? lemoe_features_of_rows(args, out, n_items, out) : LEMOE_OK;

@@ -2,6 +2,7 @@
 
 #include "kernels/base/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* All ranks' shards, padded to the largest, [size][share_rows * share_columns] in host memory on every rank. */
@@ -10,7 +11,8 @@ static lemoe_status gather_shards(lemoe_llama *model, const lemoe_tensor *shard,
     float *own = NULL;
     LEMOE_TRY(lemoe_mem_alloc(n_share, sizeof *own, &own));
     lemoe_status status = lemoe_mem_alloc(n_share * lemoe_comm_size(comm), sizeof **out, out);
-    if (status == LEMOE_OK) status = lemoe_device_download(lemoe_llama_device(model), own, shard->data, lemoe_tensor_bytes(shard));
+    if (status == LEMOE_OK)
+        status = lemoe_device_download(lemoe_llama_device(model), own, shard->data, lemoe_tensor_bytes(shard));
     if (status == LEMOE_OK)
         status = lemoe_comm_allgather(comm, lemoe_tensor_1d(own, LEMOE_F32, n_share),
                                       lemoe_tensor_1d(*out, LEMOE_F32, n_share * lemoe_comm_size(comm)));
@@ -19,15 +21,16 @@ static lemoe_status gather_shards(lemoe_llama *model, const lemoe_tensor *shard,
 }
 
 /* Copies each rank's part to its place in the whole. */
-static void put_together(const float *gathered, int64_t n_share, int tp, lemoe_split split, int64_t rows, int64_t columns,
-                         float *whole) {
+static void put_together(const float *gathered, int64_t n_share, int tp, lemoe_split split, int64_t rows,
+                         int64_t columns, float *whole) {
     int64_t extent = split == LEMOE_SPLIT_ROWS ? rows : columns, share = (extent + tp - 1) / tp;
     if (split == LEMOE_SPLIT_NONE) {
         memcpy(whole, gathered, (size_t)(rows * columns) * sizeof *whole);
         return;
     }
     for (int rank = 0; rank < tp; rank++) {
-        int64_t begin = rank * share < extent ? rank * share : extent, n = extent - begin < share ? extent - begin : share;
+        int64_t begin = rank * share < extent ? rank * share : extent,
+                n = extent - begin < share ? extent - begin : share;
         const float *from = gathered + rank * n_share;
         if (split == LEMOE_SPLIT_ROWS) memcpy(whole + begin * columns, from, (size_t)(n * columns) * sizeof *whole);
         for (int64_t r = 0; split == LEMOE_SPLIT_COLUMNS && r < rows && n > 0; r++)
@@ -48,11 +51,12 @@ static lemoe_status add_item(lemoe_saved *saved, const char *name, const float *
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_saved_add(lemoe_saved *saved, lemoe_llama *model, const char *name, lemoe_tensor shard, lemoe_split split,
-                             int64_t n_whole) {
+lemoe_status lemoe_saved_add(lemoe_saved *saved, lemoe_llama *model, const char *name, lemoe_tensor shard,
+                             lemoe_split split, int64_t n_whole) {
     lemoe_comm *comm = lemoe_llama_comm(model);
     int tp = lemoe_comm_size(comm);
-    int64_t rows = split == LEMOE_SPLIT_ROWS ? n_whole : shard.shape[0], columns = split == LEMOE_SPLIT_COLUMNS ? n_whole : shard.shape[1];
+    int64_t rows = split == LEMOE_SPLIT_ROWS ? n_whole : shard.shape[0],
+            columns = split == LEMOE_SPLIT_COLUMNS ? n_whole : shard.shape[1];
     int64_t n_share = split == LEMOE_SPLIT_ROWS      ? (rows + tp - 1) / tp * columns
                       : split == LEMOE_SPLIT_COLUMNS ? rows * ((columns + tp - 1) / tp)
                                                      : rows * columns;
@@ -68,6 +72,19 @@ lemoe_status lemoe_saved_add(lemoe_saved *saved, lemoe_llama *model, const char 
     lemoe_mem_free(gathered);
     lemoe_mem_free(whole);
     return status;
+}
+
+lemoe_status lemoe_saved_add_experts(lemoe_saved *saved, lemoe_llama *model, const lemoe_expert *experts,
+                                     int64_t n_expert) {
+    char name[96];
+    for (int64_t i = 0; i < n_expert; i++)
+        for (int m = 0; m < experts[i].n_matrix; m++) {
+            (void)snprintf(name, sizeof name, "expert.%lld.%s.weight", (long long)i,
+                           lemoe_expert_matrix_name(&experts[i], m));
+            LEMOE_TRY(lemoe_saved_add(saved, model, name, experts[i].w[m], lemoe_expert_matrix_split(&experts[i], m),
+                                      experts[i].n_width));
+        }
+    return LEMOE_OK;
 }
 
 void lemoe_saved_free(lemoe_saved *saved) {

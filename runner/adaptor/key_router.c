@@ -4,7 +4,8 @@ static const float projection_std = 0.02f, key_std = 0.01f; /* LEMOE.md 2.1, our
 enum { STREAM_DOWN = 0, STREAM_UP = 1, STREAM_KEY = 2 };
 
 static lemoe_status draw(lemoe_device *device, lemoe_tensor x, uint64_t seed, uint32_t stream, float std) {
-    lemoe_fill_args fill = {.x = x, .rng = lemoe_rng_make(seed, LEMOE_RNG_ROUTER, stream), .std = std, .n_columns = x.shape[1]};
+    lemoe_fill_args fill = {
+        .x = x, .rng = lemoe_rng_make(seed, LEMOE_RNG_ROUTER, stream), .std = std, .n_columns = x.shape[1]};
     return lemoe_op_fill_normal(device, &fill);
 }
 
@@ -29,9 +30,11 @@ lemoe_status lemoe_key_router_train(lemoe_key_router *r, lemoe_arena *arena, lem
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, 1, r->d, &r->d_key));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, r->key_dim, r->d, &r->d_w_down));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, r->d, r->key_dim, &r->d_w_up));
-    const lemoe_param own[] = {{.name = "key", .place = LEMOE_PARAM_REPLICATED, .w = key, .grad = r->d_key},
-                               {.name = "w_down", .place = LEMOE_PARAM_REPLICATED, .w = r->w_down, .grad = r->d_w_down},
-                               {.name = "w_up", .place = LEMOE_PARAM_REPLICATED, .w = r->w_up, .grad = r->d_w_up}};
+    const lemoe_param own[] = {
+        {.name = "key",    .place = LEMOE_PARAM_REPLICATED, .w = key,       .grad = r->d_key   },
+        {.name = "w_down", .place = LEMOE_PARAM_REPLICATED, .w = r->w_down, .grad = r->d_w_down},
+        {.name = "w_up",   .place = LEMOE_PARAM_REPLICATED, .w = r->w_up,   .grad = r->d_w_up  }
+    };
     for (int i = 0; i < 3; i++) params[(*n_params)++] = own[i];
     return LEMOE_OK;
 }
@@ -54,7 +57,8 @@ lemoe_status lemoe_key_router_forward(const lemoe_key_router *r, const float *e,
     return lemoe_op_topk_softmax_fwd(r->device, out->z, out->p, out->top);
 }
 
-lemoe_status lemoe_key_router_backward(const lemoe_key_router *r, const lemoe_key_scores *s, const float *dp, lemoe_arena *arena) {
+lemoe_status lemoe_key_router_backward(const lemoe_key_router *r, const lemoe_key_scores *s, const float *dp,
+                                       lemoe_arena *arena) {
     int64_t n = s->e.shape[0];
     lemoe_tensor keys = lemoe_tensor_rows(r->keys, 0, r->n_key), dz, d_keys, dv, da;
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->n_key, &dz));

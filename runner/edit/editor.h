@@ -52,8 +52,8 @@ typedef struct lemoe_route {
 
 typedef struct lemoe_editor_ops {
     const char *name; /* edit.method */
-    /* Local. Whether a model of that shape can be edited with that configuration: layers, widths. Called before anything
-     * starts. */
+    /* Local. Whether a model of that shape can be edited with that configuration: layers, widths. Called before
+     * anything starts. */
     lemoe_status (*check)(const lemoe_config *config, const lemoe_llama_config *shape);
     /* Local. Makes the editor and registers its seams, which defines the cut. Nothing is changed yet. */
     lemoe_status (*open)(const lemoe_editor_context *context, void **editor);

@@ -1,6 +1,6 @@
 /*
- * FT-M (LEMOE.md 7.1): fine-tuning one down_proj on the target's NLL, breadth-first on whole batches. A patch changes the matrix, a
- * tap gives its gradient.
+ * FT-M (LEMOE.md 7.1): fine-tuning one down_proj on the target's NLL, breadth-first on whole batches. A patch changes
+ * the matrix, a tap gives its gradient.
  */
 #include "kernels/base/mem.h"
 #include "kernels/ops.h"
@@ -84,9 +84,11 @@ static lemoe_status ft_m_save(void *editor, const char *path, lemoe_dtype dtype)
     lemoe_llama *model = e->context.model;
     char name[96];
     lemoe_saved saved = {.dtype = dtype};
-    (void)snprintf(name, sizeof name, "model.layers.%lld.mlp.down_proj.weight", (long long)e->context.config->ft_m.layer);
+    (void)snprintf(name, sizeof name, "model.layers.%lld.mlp.down_proj.weight",
+                   (long long)e->context.config->ft_m.layer);
     const char *metadata[] = {"method", "ft_m", "model_fingerprint", lemoe_llama_fingerprint(model)};
-    lemoe_status status = lemoe_saved_add(&saved, model, name, e->w, LEMOE_SPLIT_COLUMNS, lemoe_llama_config_of(model)->d_ff);
+    lemoe_status status =
+        lemoe_saved_add(&saved, model, name, e->w, LEMOE_SPLIT_COLUMNS, lemoe_llama_config_of(model)->d_ff);
     if (status == LEMOE_OK && lemoe_comm_rank(lemoe_llama_comm(model)) == 0)
         status = lemoe_safetensors_write(path, saved.items, saved.n_item, metadata, 2);
     lemoe_saved_free(&saved);

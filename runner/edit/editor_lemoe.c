@@ -1,6 +1,7 @@
 /*
- * LEMoE (Wang & Li 2024; LEMOE.md 1-2): for each batch insert an expert beside one FFN, freeze the older ones, train the new one on
- * the targets' NLL, and route by KV anchors. Which router is a matter of configuration (presets paper and stable).
+ * LEMoE (Wang & Li 2024; LEMOE.md 1-2): for each batch insert an expert beside one FFN, freeze the older ones, train
+ * the new one on the targets' NLL, and route by KV anchors. Which router is a matter of configuration (presets paper
+ * and stable).
  */
 #include "kernels/base/mem.h"
 #include "runner/adaptor/gather.h"
@@ -13,10 +14,13 @@
 
 static lemoe_status lemoe_check(const lemoe_config *config, const lemoe_llama_config *shape) {
     LEMOE_TRY(lemoe_editor_check_layer("lemoe.layer", config->lemoe.layer, shape));
-    LEMOE_CHECK(config->lemoe.key_dim > 0 || shape->d_model >= 4, LEMOE_ERR_CONFIG, "lemoe.key_dim: auto needs a wider model");
-    bool hidden = config->lemoe.features == LEMOE_FEATURES_LAST_HIDDEN, cosine = config->lemoe.null_route == LEMOE_NULL_COSINE;
+    LEMOE_CHECK(config->lemoe.key_dim > 0 || shape->d_model >= 4, LEMOE_ERR_CONFIG,
+                "lemoe.key_dim: auto needs a wider model");
+    bool hidden = config->lemoe.features == LEMOE_FEATURES_LAST_HIDDEN,
+         cosine = config->lemoe.null_route == LEMOE_NULL_COSINE;
     LEMOE_CHECK(hidden || !cosine || config->lemoe.null_rule != LEMOE_NULL_RULE_TWO_SIDED, LEMOE_ERR_CONFIG,
-                "lemoe.null_rule: two_sided looks at prompts behind other text, which the mean embedding would mix with that text; "
+                "lemoe.null_rule: two_sided looks at prompts behind other text, which the mean embedding would mix "
+                "with that text; "
                 "use mid or quantile, or features: last_hidden");
     return LEMOE_OK;
 }
@@ -28,7 +32,8 @@ static lemoe_status open_routing(lemoe_lemoe *e) {
     e->has_anchors = c->lemoe.router == LEMOE_ROUTER_NEAREST || c->lemoe.null_route == LEMOE_NULL_COSINE;
     if (c->lemoe.router == LEMOE_ROUTER_FORCED)
         LEMOE_TRY(lemoe_key_router_create(e->context.run_arena, d, key_dim, n_batch, c->seed, &e->router));
-    return e->has_anchors ? lemoe_anchors_create(e->context.run_arena, n_batch * e->context.batch_size, d, &e->anchors) : LEMOE_OK;
+    return e->has_anchors ? lemoe_anchors_create(e->context.run_arena, n_batch * e->context.batch_size, d, &e->anchors)
+                          : LEMOE_OK;
 }
 
 static void lemoe_close(void *editor) {
@@ -57,8 +62,8 @@ static lemoe_status lemoe_open(const lemoe_editor_context *context, void **edito
 static lemoe_status insert_expert(lemoe_lemoe *e) {
     const lemoe_config *c = e->context.config;
     LEMOE_CHECK(e->n_expert < e->context.n_batch, LEMOE_ERR_STATE, "more batches than experts");
-    LEMOE_TRY(lemoe_expert_create(e->context.model, e->layer, &c->lemoe.expert, c->seed, e->n_expert, e->context.run_arena,
-                                  &e->experts[e->n_expert]));
+    LEMOE_TRY(lemoe_expert_create(e->context.model, e->layer, &c->lemoe.expert, c->seed, e->n_expert,
+                                  e->context.run_arena, &e->experts[e->n_expert]));
     if (c->lemoe.router == LEMOE_ROUTER_FORCED) LEMOE_TRY(lemoe_key_router_add_key(&e->router, c->seed));
     e->n_expert++;
     return LEMOE_OK;
@@ -69,7 +74,8 @@ static lemoe_status train_expert(lemoe_lemoe *e, const lemoe_edit_batch *batch, 
     int64_t n_params = 0;
     lemoe_expert *newest = &e->experts[e->n_expert - 1];
     LEMOE_TRY(lemoe_expert_train(newest, e->context.batch_arena, params, &n_params));
-    if (lemoe_lemoe_gate_is_raw(e)) LEMOE_TRY(lemoe_key_router_train(&e->router, e->context.batch_arena, params, &n_params));
+    if (lemoe_lemoe_gate_is_raw(e))
+        LEMOE_TRY(lemoe_key_router_train(&e->router, e->context.batch_arena, params, &n_params));
     lemoe_train_args args = {.context = &e->context,
                              .training = &e->context.config->lemoe.training,
                              .batch = batch,
@@ -105,7 +111,8 @@ static lemoe_status store_anchors(lemoe_lemoe *e, const lemoe_edit_batch *batch)
     }
     lemoe_mem_free(features);
     LEMOE_TRY(status);
-    return e->context.config->lemoe.null_route == LEMOE_NULL_COSINE ? lemoe_lemoe_set_threshold(e, batch, first) : LEMOE_OK;
+    return e->context.config->lemoe.null_route == LEMOE_NULL_COSINE ? lemoe_lemoe_set_threshold(e, batch, first)
+                                                                    : LEMOE_OK;
 }
 
 static lemoe_status lemoe_edit_batch_(void *editor, const lemoe_edit_batch *batch, const lemoe_step_log *log) {
@@ -128,23 +135,9 @@ static int64_t lemoe_n_expert(const void *editor) { return ((const lemoe_lemoe *
 static int64_t lemoe_added_bytes(const void *editor) {
     const lemoe_lemoe *e = editor;
     int64_t d = lemoe_llama_config_of(e->context.model)->d_model, n = 0;
-    for (int64_t i = 0; i < e->n_expert; i++)
-        n += e->experts[i].kind == LEMOE_EXPERT_FFN
-                 ? 3 * d * e->experts[i].n_width
-                 : 3 * e->context.config->lemoe.expert.rank * (d + e->experts[i].n_width);
+    for (int64_t i = 0; i < e->n_expert; i++) n += lemoe_expert_n_weight(&e->experts[i], d);
     n += e->router.n_key * d + 2 * e->router.key_dim * d + (e->has_anchors ? e->anchors.n * d : 0);
     return n * (int64_t)sizeof(float);
-}
-
-static lemoe_status save_experts(lemoe_lemoe *e, lemoe_saved *saved) {
-    char name[96];
-    for (int64_t i = 0; i < e->n_expert; i++)
-        for (int m = 0; m < e->experts[i].n_matrix; m++) {
-            (void)snprintf(name, sizeof name, "expert.%lld.%s.weight", (long long)i, lemoe_expert_matrix_name(&e->experts[i], m));
-            LEMOE_TRY(lemoe_saved_add(saved, e->context.model, name, e->experts[i].w[m], lemoe_expert_matrix_split(&e->experts[i], m),
-                                      e->experts[i].n_width));
-        }
-    return LEMOE_OK;
 }
 
 static lemoe_status save_routing(lemoe_lemoe *e, lemoe_saved *saved) {
@@ -162,7 +155,8 @@ static lemoe_status save_routing(lemoe_lemoe *e, lemoe_saved *saved) {
         while (e->anchors.expert[first] != i) first++;
         while (first + n < e->anchors.n && e->anchors.expert[first + n] == i) n++;
         (void)snprintf(name, sizeof name, "anchors.%lld.features", (long long)i);
-        LEMOE_TRY(lemoe_saved_add(saved, model, name, lemoe_tensor_rows(e->anchors.rows, first, n), LEMOE_SPLIT_NONE, 0));
+        LEMOE_TRY(
+            lemoe_saved_add(saved, model, name, lemoe_tensor_rows(e->anchors.rows, first, n), LEMOE_SPLIT_NONE, 0));
     }
     return LEMOE_OK;
 }
@@ -174,9 +168,15 @@ static lemoe_status lemoe_save(void *editor, const char *path, lemoe_dtype dtype
     char layer[24], threshold[40];
     (void)snprintf(layer, sizeof layer, "%lld", (long long)e->layer);
     (void)snprintf(threshold, sizeof threshold, "%.17g", lemoe_threshold(e));
-    const char *metadata[] = {"method", "lemoe", "layer", layer, "null_threshold", threshold, "model_fingerprint",
+    const char *metadata[] = {"method",
+                              "lemoe",
+                              "layer",
+                              layer,
+                              "null_threshold",
+                              threshold,
+                              "model_fingerprint",
                               lemoe_llama_fingerprint(model)};
-    lemoe_status status = save_experts(e, &saved);
+    lemoe_status status = lemoe_saved_add_experts(&saved, model, e->experts, e->n_expert);
     if (status == LEMOE_OK) status = save_routing(e, &saved);
     if (status == LEMOE_OK && lemoe_comm_rank(lemoe_llama_comm(model)) == 0)
         status = lemoe_safetensors_write(path, saved.items, saved.n_item, metadata, 4);

@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-static const lemoe_editor_ops *const editors[] = {&lemoe_editor_none_ops, &lemoe_editor_lemoe_ops, &lemoe_editor_moe_ops,
-                                                  &lemoe_editor_ft_m_ops};
+static const lemoe_editor_ops *const editors[] = {&lemoe_editor_none_ops, &lemoe_editor_lemoe_ops,
+                                                  &lemoe_editor_moe_ops, &lemoe_editor_ft_m_ops};
 
 static const char *const names[] = {"none", "lemoe", "moe", "ft_m", NULL};
 

@@ -1,9 +1,11 @@
 /*
- * What LEMoE adds to its FFN (LEMOE.md 1.1): h = FFN(x) + lambda g f_i(x), one expert and one weight a sequence, for all its tokens.
- * In training the newest expert is forced; otherwise the router decides, and a sequence that goes nowhere keeps its bits.
+ * What LEMoE adds to its FFN (LEMOE.md 1.1): h = FFN(x) + lambda g f_i(x), one expert and one weight a sequence, for
+ * all its tokens. In training the newest expert is forced; otherwise the router decides, and a sequence that goes
+ * nowhere keeps its bits.
  */
 #include "kernels/base/mem.h"
 #include "kernels/ops.h"
+#include "runner/adaptor/dispatch.h"
 #include "runner/edit/lemoe_editor.h"
 
 /* ---- training: the newest expert on every row ---- */
@@ -21,19 +23,22 @@ static lemoe_status matrix_like(lemoe_arena *arena, lemoe_tensor x, lemoe_tensor
 }
 
 /* One value a sequence, repeated over its rows, on the device. */
-static lemoe_status spread(const lemoe_pack *pack, const float *value, float factor, lemoe_arena *arena, lemoe_tensor *out) {
+static lemoe_status spread(const lemoe_pack *pack, const float *value, float factor, lemoe_arena *arena,
+                           lemoe_tensor *out) {
     float *rows = NULL;
     LEMOE_TRY(lemoe_mem_alloc(pack->n_tok, sizeof *rows, &rows));
     for (int64_t s = 0; s < pack->n_seq; s++)
         for (int64_t r = pack->start[s]; r < pack->start[s + 1]; r++) rows[r] = factor * (value ? value[s] : 1.0f);
     lemoe_status status = lemoe_arena_vector(arena, LEMOE_F32, pack->n_tok, out);
-    if (status == LEMOE_OK) status = lemoe_device_upload(lemoe_arena_device(arena), out->data, rows, lemoe_tensor_bytes(out));
+    if (status == LEMOE_OK)
+        status = lemoe_device_upload(lemoe_arena_device(arena), out->data, rows, lemoe_tensor_bytes(out));
     lemoe_mem_free(rows);
     return status;
 }
 
 /* g = softmax_t of the newest key t (LEMOE.md 2.5, forced). */
-static lemoe_status raw_gates(lemoe_lemoe *e, const lemoe_pack *pack, lemoe_arena *arena, lemoe_key_scores *scores, float *gate) {
+static lemoe_status raw_gates(lemoe_lemoe *e, const lemoe_pack *pack, lemoe_arena *arena, lemoe_key_scores *scores,
+                              float *gate) {
     lemoe_status status = LEMOE_OK;
     int64_t n = pack->n_seq, n_key = e->router.n_key;
     float *features = NULL, *p = NULL;
@@ -52,7 +57,8 @@ out:
 
 static lemoe_status forced_gates(lemoe_lemoe *e, lemoe_bypass_io *io, forced_note *note) {
     float lambda = (float)e->context.config->lemoe.lambda, *gate = NULL;
-    if (!lemoe_lemoe_gate_is_raw(e)) return lambda == 1.0f ? LEMOE_OK : spread(io->pack, NULL, lambda, io->arena, &note->row_gate);
+    if (!lemoe_lemoe_gate_is_raw(e))
+        return lambda == 1.0f ? LEMOE_OK : spread(io->pack, NULL, lambda, io->arena, &note->row_gate);
     LEMOE_TRY(lemoe_mem_alloc(io->pack->n_seq, sizeof *gate, &gate));
     lemoe_status status = raw_gates(e, io->pack, io->arena, &note->scores, gate);
     if (status == LEMOE_OK) status = spread(io->pack, gate, lambda, io->arena, &note->row_gate);
@@ -96,7 +102,8 @@ static lemoe_status gate_gradient(lemoe_lemoe *e, lemoe_bypass_io *io, const for
         for (int64_t r = pack->start[s]; r < pack->start[s + 1]; r++) total += dot[r];
         sum[s] = (float)(e->context.config->lemoe.lambda * total);
     }
-    LEMOE_TRY_GOTO(lemoe_comm_allreduce_sum(lemoe_llama_comm(e->context.model), lemoe_tensor_1d(sum, LEMOE_F32, pack->n_seq)));
+    LEMOE_TRY_GOTO(
+        lemoe_comm_allreduce_sum(lemoe_llama_comm(e->context.model), lemoe_tensor_1d(sum, LEMOE_F32, pack->n_seq)));
     for (int64_t s = 0; s < pack->n_seq; s++) dp[s * n_key + n_key - 1] = sum[s];
 out:
     lemoe_mem_free(dot);
@@ -129,63 +136,33 @@ lemoe_status lemoe_lemoe_backward(void *editor, lemoe_bypass_io *io) {
 
 /* ---- inference: each sequence through its own expert ---- */
 
-/* The rows of all sequences that go to one expert, with their weights. */
-typedef struct group {
-    int32_t *row;
-    float *weight;
-    int64_t n;
-} group;
-
-static void collect_rows(const lemoe_pack *pack, const lemoe_route *routes, int64_t expert, float lambda, group *g) {
-    g->n = 0;
+static void collect_rows(const lemoe_pack *pack, const lemoe_route *routes, int64_t expert, float lambda,
+                         lemoe_row_list *list) {
+    list->n = 0;
     for (int64_t s = 0; s < pack->n_seq; s++)
         for (int64_t r = pack->start[s]; routes[s].expert == expert && r < pack->start[s + 1]; r++) {
-            g->row[g->n] = (int32_t)r;
-            g->weight[g->n++] = lambda * (float)routes[s].gate;
+            list->row[list->n] = (int32_t)r;
+            list->weight[list->n++] = lambda * (float)routes[s].gate;
         }
-}
-
-static lemoe_status gather(lemoe_arena *arena, lemoe_tensor x, lemoe_tensor row, lemoe_tensor *out) {
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, row.shape[0], x.shape[1], out));
-    return lemoe_op_rows_gather(lemoe_arena_device(arena), x, row, *out);
-}
-
-static lemoe_status apply_group(lemoe_lemoe *e, lemoe_bypass_io *io, int64_t expert, const group *g) {
-    lemoe_device *device = lemoe_llama_device(e->context.model);
-    lemoe_tensor row, weight, y;
-    lemoe_expert_rows rows = {0};
-    lemoe_expert_trace trace;
-    LEMOE_TRY(lemoe_arena_vector(io->arena, LEMOE_I32, g->n, &row));
-    LEMOE_TRY(lemoe_arena_vector(io->arena, LEMOE_F32, g->n, &weight));
-    LEMOE_TRY(lemoe_device_upload(device, row.data, g->row, lemoe_tensor_bytes(&row)));
-    LEMOE_TRY(lemoe_device_upload(device, weight.data, g->weight, lemoe_tensor_bytes(&weight)));
-    LEMOE_TRY(gather(io->arena, io->x, row, &rows.x));
-    if (e->experts[expert].kind == LEMOE_EXPERT_LORA) {
-        LEMOE_TRY(gather(io->arena, io->gate, row, &rows.gate));
-        LEMOE_TRY(gather(io->arena, io->up, row, &rows.up));
-        LEMOE_TRY(gather(io->arena, io->act, row, &rows.act));
-    }
-    LEMOE_TRY(matrix_like(io->arena, rows.x, &y));
-    LEMOE_TRY(lemoe_expert_forward(e->context.model, &e->experts[expert], &rows, y, io->arena, &trace));
-    return lemoe_op_rows_scatter_add(device, y, row, weight, io->out);
 }
 
 static lemoe_status routed_forward(lemoe_lemoe *e, lemoe_bypass_io *io) {
     lemoe_status status = LEMOE_OK;
     lemoe_route *routes = NULL;
-    group g = {0};
+    lemoe_row_list list = {0};
+    lemoe_dispatch dispatch;
     LEMOE_TRY_GOTO(lemoe_mem_alloc(io->pack->n_seq, sizeof *routes, &routes));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(io->pack->n_tok, sizeof *g.row, &g.row));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(io->pack->n_tok, sizeof *g.weight, &g.weight));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(io->pack->n_tok, sizeof *list.row, &list.row));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(io->pack->n_tok, sizeof *list.weight, &list.weight));
     LEMOE_TRY_GOTO(lemoe_lemoe_route(e, io->pack->items, io->pack->n_seq, routes));
     for (int64_t i = 0; i < e->n_expert; i++) {
-        collect_rows(io->pack, routes, i, (float)e->context.config->lemoe.lambda, &g);
-        if (g.n > 0) LEMOE_TRY_GOTO(apply_group(e, io, i, &g));
+        collect_rows(io->pack, routes, i, (float)e->context.config->lemoe.lambda, &list);
+        if (list.n > 0) LEMOE_TRY_GOTO(lemoe_dispatch_forward(e->context.model, &e->experts[i], &list, io, &dispatch));
     }
 out:
     lemoe_mem_free(routes);
-    lemoe_mem_free(g.row);
-    lemoe_mem_free(g.weight);
+    lemoe_mem_free(list.row);
+    lemoe_mem_free(list.weight);
     return status;
 }
 

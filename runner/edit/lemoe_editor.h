@@ -1,6 +1,6 @@
 /*
- * Private to runner/edit: the LEMoE editor's parts. editor_lemoe.c is the method (insert, freeze, train, store), lemoe_bypass.c what
- * it adds to the FFN, lemoe_routes.c where sequences go.
+ * Private to runner/edit: the LEMoE editor's parts. editor_lemoe.c is the method (insert, freeze, train, store),
+ * lemoe_bypass.c what it adds to the FFN, lemoe_routes.c where sequences go.
  */
 #ifndef RUNNER_EDIT_LEMOE_EDITOR_H
 #define RUNNER_EDIT_LEMOE_EDITOR_H
@@ -13,12 +13,12 @@
 
 typedef struct lemoe_lemoe {
     lemoe_editor_context context;
-    int64_t layer, n_expert;  /* experts present; the newest is the one that trains */
-    lemoe_expert *experts;    /* [n_batch] */
-    lemoe_key_router router;  /* router forced */
-    lemoe_anchors anchors;    /* router nearest, or a null route */
+    int64_t layer, n_expert; /* experts present; the newest is the one that trains */
+    lemoe_expert *experts;   /* [n_batch] */
+    lemoe_key_router router; /* router forced */
+    lemoe_anchors anchors;   /* router nearest, or a null route */
     bool has_anchors;
-    int64_t *expert_of_edit;  /* by dataset index, -1: not edited (yet); router oracle */
+    int64_t *expert_of_edit; /* by dataset index, -1: not edited (yet); router oracle */
     int64_t n_known_edit;
 } lemoe_lemoe;
 
@@ -36,8 +36,8 @@ lemoe_status lemoe_lemoe_route(void *editor, const lemoe_item *items, int64_t n_
 lemoe_status lemoe_lemoe_route_trained(void *editor, const lemoe_edit_batch *batch, lemoe_route *out);
 lemoe_feature_args lemoe_lemoe_feature_args(const lemoe_lemoe *e);
 
-/* lemoe_null_route.c. Collective (it computes prefixes). Notes how far an edit prompt's feature moves when other text stands
- * before it, and sets the threshold by the configured rule. first_anchor: of the batch's first edit. */
+/* lemoe_null_route.c. Collective (it computes prefixes). Notes how far an edit prompt's feature moves when other text
+ * stands before it, and sets the threshold by the configured rule. first_anchor: of the batch's first edit. */
 lemoe_status lemoe_lemoe_set_threshold(lemoe_lemoe *e, const lemoe_edit_batch *batch, int64_t first_anchor);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * The threshold of the null route, from edit prompts alone (PROTOTYPE.md 5c). Impostors: the nearest other edit of each edit. Genuine
- * pairs: an edit prompt standing behind the whole text of another edit of its batch, compared with itself alone - the hardest
- * rewording there is that needs no data.
+ * The threshold of the null route, from edit prompts alone (PROTOTYPE.md 5c). Impostors: the nearest other edit of each
+ * edit. Genuine pairs: an edit prompt standing behind the whole text of another edit of its batch, compared with itself
+ * alone - the hardest rewording there is that needs no data.
  */
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
@@ -15,7 +15,7 @@ enum { DRAWS = 2, PACK_TOKENS = 2048 };
 typedef struct prefixed {
     lemoe_item *items; /* [n] no targets: n_prompt = n_tok */
     int32_t *ids;
-    int64_t *anchor;   /* [n] the anchor of the edit that stands behind */
+    int64_t *anchor; /* [n] the anchor of the edit that stands behind */
     int64_t n;
 } prefixed;
 
@@ -34,7 +34,8 @@ static void join(const lemoe_item *other, const lemoe_item *own, int32_t *ids, l
     *out = (lemoe_item){.ids = ids, .n_tok = 1 + n_other + n_own, .n_prompt = 1 + n_other + n_own};
 }
 
-static lemoe_status make_prefixed(const lemoe_lemoe *e, const lemoe_edit_batch *batch, int64_t first_anchor, prefixed *p) {
+static lemoe_status make_prefixed(const lemoe_lemoe *e, const lemoe_edit_batch *batch, int64_t first_anchor,
+                                  prefixed *p) {
     lemoe_rng rng = lemoe_rng_make(e->context.config->seed, LEMOE_RNG_NULL_ROUTE, (uint32_t)batch->index);
     int64_t n = batch->n_items, longest = 0, room = lemoe_llama_config_of(e->context.model)->max_position;
     for (int64_t i = 0; i < n; i++) longest = batch->items[i].n_tok > longest ? batch->items[i].n_tok : longest;
@@ -68,7 +69,8 @@ static lemoe_status last_rows(const lemoe_lemoe *e, const lemoe_item *items, int
     LEMOE_TRY_GOTO(lemoe_llama_prefix(model, &pack, lemoe_llama_cut(model), arena, x));
     for (int64_t s = 0; s < n; s++) {
         lemoe_tensor row = lemoe_tensor_rows(x, pack.start[s + 1] - 1, 1);
-        LEMOE_TRY_GOTO(lemoe_device_download(lemoe_llama_device(model), out + s * d, row.data, lemoe_tensor_bytes(&row)));
+        LEMOE_TRY_GOTO(
+            lemoe_device_download(lemoe_llama_device(model), out + s * d, row.data, lemoe_tensor_bytes(&row)));
     }
 out:
     lemoe_arena_reset(arena, mark);

@@ -103,7 +103,8 @@ lemoe_status lemoe_lemoe_route_trained(void *editor, const lemoe_edit_batch *bat
     lemoe_lemoe *e = editor;
     for (int64_t i = 0; i < batch->n_items; i++) out[i] = (lemoe_route){batch->index, 1.0, NAN, 1.0};
     if (!lemoe_lemoe_gate_is_raw(e)) return LEMOE_OK;
-    /* the weight in training was the newest key's probability; the newest key is this batch's as long as no other came */
+    /* the weight in training was the newest key's probability; the newest key is this batch's as long as no other came
+     */
     lemoe_status status = LEMOE_OK;
     int64_t n = batch->n_items, n_key = e->router.n_key;
     lemoe_arena *arena = e->context.step_arena;

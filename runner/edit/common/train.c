@@ -34,13 +34,14 @@ static lemoe_status target_weights(lemoe_arena *arena, const lemoe_pack *pack, i
         for (int64_t t = 0; t < n; t++) weight[first + t] = (float)(1.0 / ((double)n_items * (double)n));
     }
     lemoe_status status = lemoe_arena_vector(arena, LEMOE_F32, pack->n_target, out);
-    if (status == LEMOE_OK) status = lemoe_device_upload(lemoe_arena_device(arena), out->data, weight, lemoe_tensor_bytes(out));
+    if (status == LEMOE_OK)
+        status = lemoe_device_upload(lemoe_arena_device(arena), out->data, weight, lemoe_tensor_bytes(out));
     lemoe_mem_free(weight);
     return status;
 }
 
-static lemoe_status build_micro(const training *t, lemoe_arena *arena, const lemoe_item *items, int64_t n, int64_t n_minibatch,
-                                micro *out) {
+static lemoe_status build_micro(const training *t, lemoe_arena *arena, const lemoe_item *items, int64_t n,
+                                int64_t n_minibatch, micro *out) {
     LEMOE_TRY(lemoe_pack_build(arena, items, n, lemoe_llama_config_of(t->model)->d_model, &out->pack));
     return target_weights(arena, &out->pack, n_minibatch, &out->weight);
 }
@@ -51,7 +52,8 @@ static lemoe_status build_whole_batch(training *t) {
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = lemoe_pack_split(items, n, begin, budget);
         LEMOE_TRY(lemoe_mem_grow(&t->whole_batch, &capacity, t->n_whole_batch + 1, sizeof *t->whole_batch));
-        LEMOE_TRY(build_micro(t, t->context->batch_arena, items + begin, end - begin, n, &t->whole_batch[t->n_whole_batch]));
+        LEMOE_TRY(
+            build_micro(t, t->context->batch_arena, items + begin, end - begin, n, &t->whole_batch[t->n_whole_batch]));
         t->n_whole_batch++;
     }
     return LEMOE_OK;
@@ -60,7 +62,8 @@ static lemoe_status build_whole_batch(training *t) {
 /* ---- one update ---- */
 
 /* Sum of weight * nll over the targets of a micro-batch: its share of the minibatch's loss. */
-static lemoe_status share_of_loss(lemoe_device *device, const micro *m, const lemoe_llama_output *output, double *loss) {
+static lemoe_status share_of_loss(lemoe_device *device, const micro *m, const lemoe_llama_output *output,
+                                  double *loss) {
     lemoe_status status = LEMOE_OK;
     int64_t n = m->pack.n_target;
     float *values = NULL;
@@ -117,8 +120,8 @@ static lemoe_status update(training *t, const lemoe_item *items, int64_t n, doub
     LEMOE_TRY(lemoe_adamw_zero_grad(t->context->batch_arena, a->params, a->n_params));
     if (a->begin_minibatch) LEMOE_TRY(a->begin_minibatch(a->editor, items, n));
     LEMOE_TRY(accumulate(t, items, n, loss, &n_tok));
-    LEMOE_TRY(lemoe_adamw_update(&t->adamw, lemoe_llama_device(t->model), lemoe_llama_comm(t->model), a->params, a->n_params,
-                                 &grad_norm));
+    LEMOE_TRY(lemoe_adamw_update(&t->adamw, lemoe_llama_device(t->model), lemoe_llama_comm(t->model), a->params,
+                                 a->n_params, &grad_norm));
     LEMOE_TRY(check_finite(t, *loss, grad_norm));
     if (a->end_update) LEMOE_TRY(a->end_update(a->editor));
     lemoe_step_record record = {a->batch->index, *loss, grad_norm, lemoe_clock_seconds() - began, n_tok};
@@ -141,7 +144,8 @@ static lemoe_status shuffle(training *t, int64_t pass) {
     return LEMOE_OK;
 }
 
-/* All minibatches once, or as many as max_steps allows; *loss: the mean over the edits seen, *complete: whether all were. */
+/* All minibatches once, or as many as max_steps allows; *loss: the mean over the edits seen, *complete: whether all
+ * were. */
 static lemoe_status run_pass(training *t, int64_t pass, double *loss, bool *complete) {
     int64_t n = t->args->batch->n_items, seen = 0;
     *loss = 0;
@@ -177,8 +181,8 @@ lemoe_status lemoe_train_batch(const lemoe_train_args *args) {
     t.n_minibatch = c->minibatch > 0 && c->minibatch < n ? c->minibatch : n;
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *t.items, &t.items));
     memcpy(t.items, args->batch->items, (size_t)n * sizeof *t.items);
-    LEMOE_TRY_GOTO(lemoe_adamw_begin(&t.adamw, c->lr, c->weight_decay, c->clip, args->context->batch_arena, args->params,
-                                     args->n_params));
+    LEMOE_TRY_GOTO(lemoe_adamw_begin(&t.adamw, c->lr, c->weight_decay, c->clip, args->context->batch_arena,
+                                     args->params, args->n_params));
     if (t.n_minibatch == n) LEMOE_TRY_GOTO(build_whole_batch(&t));
     LEMOE_TRY_GOTO(run_passes(&t));
 out:

@@ -1,0 +1,33 @@
+/*
+ * Dispatch: an expert on some rows of a pack. Rows are gathered, go through the expert together, and come back with a
+ * weight each: out[row] += weight * f(x[row]). Instance routers send whole sequences, token routers single tokens.
+ */
+#ifndef RUNNER_ADAPTOR_DISPATCH_H
+#define RUNNER_ADAPTOR_DISPATCH_H
+
+#include "runner/adaptor/expert.h"
+
+/* Rows on their way to one expert: host arrays of the caller, rows distinct. */
+typedef struct lemoe_row_list {
+    int32_t *row;
+    float *weight;
+    int64_t n;
+} lemoe_row_list;
+
+/* What the backward needs of a forward; in the bypass's arena. */
+typedef struct lemoe_dispatch {
+    const lemoe_expert *expert;
+    lemoe_tensor row, weight; /* [n] int32, [n] fp32, device */
+    lemoe_tensor y;           /* [n, d_model] f(x), this rank's partial sum */
+    lemoe_expert_trace trace;
+} lemoe_dispatch;
+
+/* Local. list->n > 0. */
+lemoe_status lemoe_dispatch_forward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_row_list *list,
+                                    lemoe_bypass_io *io, lemoe_dispatch *out) LEMOE_MUST_CHECK;
+/* Local. Adds the expert's gradients, and the input gradient where io->d_x is wanted. d_weight: host [n], gets this
+ * rank's part of the weights' gradients, <d_out[row], f(x)>. */
+lemoe_status lemoe_dispatch_backward(lemoe_llama *model, const lemoe_dispatch *dispatch, lemoe_bypass_io *io,
+                                     float *d_weight) LEMOE_MUST_CHECK;
+
+#endif
