@@ -1,0 +1,38 @@
+/* Private to runner/plan: what a planner gets and fills, and the pieces that planners share. */
+#ifndef RUNNER_PLAN_ORDER_PLANNER_H
+#define RUNNER_PLAN_ORDER_PLANNER_H
+
+#include "runner/plan/order_plan.h"
+
+typedef struct lemoe_plan_rows {
+    const double *unit; /* [n, d] features, each row of length 1 (0 stays 0); NULL without features */
+    int64_t n, d;
+} lemoe_plan_rows;
+
+/* Fills plan->edit and, where it has clusters, plan->cluster. Everything else is the caller's. */
+typedef lemoe_status (*lemoe_planner_fn)(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
+
+lemoe_status lemoe_order_file(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
+lemoe_status lemoe_order_random(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
+lemoe_status lemoe_order_kmeans(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
+
+/* Local. Scales each row to length 1 in *unit, [n, d], which the caller frees. */
+lemoe_status lemoe_plan_normalise(const float *features, int64_t n, int64_t d, double **unit) LEMOE_MUST_CHECK;
+/* Local. All products of two rows, [n, n], which the caller frees. */
+lemoe_status lemoe_plan_gram(const lemoe_plan_rows *rows, double **gram) LEMOE_MUST_CHECK;
+/* Local. Fills plan->similarity from plan->edit and plan->batch. */
+lemoe_status lemoe_plan_similarity(const lemoe_plan_rows *rows, lemoe_plan *plan) LEMOE_MUST_CHECK;
+
+/* A partition into as many clusters as there are batches, sizes free. */
+typedef struct lemoe_clusters {
+    const double *gram;     /* [n, n] */
+    const double *distance; /* [n, k] squared distance of each point to each centre; infinite where there is none */
+    const int64_t *label;   /* [n] */
+    int64_t n, k;
+} lemoe_clusters;
+
+/* Local. Balances clusters to the batch size, chains them, and fills plan->edit and plan->cluster. */
+lemoe_status lemoe_plan_from_clusters(const lemoe_clusters *clusters, int64_t batch_size,
+                                      lemoe_plan *plan) LEMOE_MUST_CHECK;
+
+#endif
