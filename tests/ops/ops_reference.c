@@ -53,7 +53,8 @@ void ref_rope(int64_t n_tok, int64_t n_head, int64_t d_head, const int32_t *posi
             }
 }
 
-/* Probability that query row i of a sequence gives to each of its keys; 0 outside what it sees. Returns the log-sum-exp. */
+/* Probability that query row i of a sequence gives to each of its keys; 0 outside what it sees. Returns the
+ * log-sum-exp. */
 static double attention_row(const ref_attn_shape *s, const double *q, const double *k, int64_t begin, int64_t i,
                             int64_t h, double *p) {
     int64_t kv = h / (s->n_head / s->n_kv);

@@ -61,13 +61,19 @@ lemoe_tensor ops_tensor(ops_test *t, const float *values, int64_t a, int64_t b, 
     return place(t, LEMOE_F32, unset, a, b, c);
 }
 
-lemoe_tensor ops_stored(ops_test *t, lemoe_dtype dtype, const float *values, int64_t a, int64_t b, float **stored) {
-    int64_t n = a * (b ? b : 1);
+lemoe_tensor ops_matrix(ops_test *t, const float *values, int64_t rows, int64_t columns) {
+    lemoe_tensor tensor = ops_tensor(t, values, rows * columns, 0, 0);
+    return lemoe_tensor_2d(tensor.data, LEMOE_F32, rows, columns);
+}
+
+lemoe_tensor ops_stored(ops_test *t, lemoe_dtype dtype, const float *values, int64_t rows, int64_t columns,
+                        float **stored) {
+    int64_t n = rows * columns;
     void *bytes = ops_array(t, n, lemoe_dtype_bytes(dtype));
     *stored = ops_array(t, n, sizeof **stored);
     lemoe_dtype_from_f32(dtype, values, n, bytes);
     lemoe_dtype_to_f32(dtype, bytes, n, *stored);
-    return place(t, dtype, bytes, a, b, 0);
+    return lemoe_tensor_2d(place(t, dtype, bytes, n, 0, 0).data, dtype, rows, columns);
 }
 
 lemoe_tensor ops_index(ops_test *t, const int32_t *values, int64_t n) {
@@ -87,7 +93,7 @@ int32_t *ops_get_index(ops_test *t, lemoe_tensor tensor) { return download(t, te
 
 static void count(ops_test *t, const char *what, bool holds, double error) {
     t->n_compared++;
-    if (error > t->largest) {
+    if (!(error <= t->largest)) { /* NaN is larger than all */
         t->largest = error;
         t->largest_at = what;
     }
@@ -96,14 +102,19 @@ static void count(ops_test *t, const char *what, bool holds, double error) {
     (void)fprintf(stderr, "  FAILED %s: error %.3g\n", what, error);
 }
 
-void ops_near(ops_test *t, const char *what, const float *got, const double *want, int64_t n, double limit) {
+void ops_near_floor(ops_test *t, const char *what, const float *got, const double *want, int64_t n, double limit,
+                    double floor) {
     double difference = 0, size = 0;
     for (int64_t i = 0; i < n; i++) {
         difference += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
         size += want[i] * want[i];
     }
-    double error = sqrt(difference) / (sqrt(size) + 1e-30);
+    double error = sqrt(difference) / (sqrt(size) + floor);
     count(t, what, error <= limit, error); /* false for NaN */
+}
+
+void ops_near(ops_test *t, const char *what, const float *got, const double *want, int64_t n, double limit) {
+    ops_near_floor(t, what, got, want, n, limit, 1e-30);
 }
 
 void ops_near_tensor(ops_test *t, const char *what, lemoe_tensor got, const double *want, double limit) {

@@ -48,8 +48,11 @@ int64_t ops_pick(ops_test *t, int64_t n); /* one of 0 .. n - 1 */
 /* A tensor of up to three axes (0: no such axis) with these values, or filled with NaN where values is NULL, so that an
  * output that is not written is seen. */
 lemoe_tensor ops_tensor(ops_test *t, const float *values, int64_t a, int64_t b, int64_t c);
-/* The same stored as another type; *stored is what the type can hold of the values. */
-lemoe_tensor ops_stored(ops_test *t, lemoe_dtype dtype, const float *values, int64_t a, int64_t b, float **stored);
+/* The same with two axes, either of which may be 0. */
+lemoe_tensor ops_matrix(ops_test *t, const float *values, int64_t rows, int64_t columns);
+/* A matrix stored as another type; *stored is what the type can hold of the values. */
+lemoe_tensor ops_stored(ops_test *t, lemoe_dtype dtype, const float *values, int64_t rows, int64_t columns,
+                        float **stored);
 lemoe_tensor ops_index(ops_test *t, const int32_t *values, int64_t n);
 float *ops_get(ops_test *t, lemoe_tensor tensor);
 int32_t *ops_get_index(ops_test *t, lemoe_tensor tensor);
@@ -58,6 +61,9 @@ int32_t *ops_get_index(ops_test *t, lemoe_tensor tensor);
 
 /* |got - want|_2 <= limit * |want|_2 (plus 1e-30, for zeros). */
 void ops_near(ops_test *t, const char *what, const float *got, const double *want, int64_t n, double limit);
+/* The same with |want|_2 + floor: for what is zero but for rounding. */
+void ops_near_floor(ops_test *t, const char *what, const float *got, const double *want, int64_t n, double limit,
+                    double floor);
 void ops_near_tensor(ops_test *t, const char *what, lemoe_tensor got, const double *want, double limit);
 void ops_same(ops_test *t, const char *what, const void *got, const void *want, size_t n_bytes);
 void ops_true(ops_test *t, const char *what, bool holds);

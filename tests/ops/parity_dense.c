@@ -18,9 +18,9 @@ static void compare(ops_test *t, const product *p) {
     float *b = p->whole ? ops_integers(t, p->n * p->k, 3) : ops_random(t, p->n * p->k, 1.0);
     float *c = p->whole ? ops_integers(t, p->m * p->n, 3) : ops_random(t, p->m * p->n, 1.0);
     double *want = ops_double(t, c, p->m * p->n);
-    lemoe_matmul_args args = {.a = ops_tensor(t, a, a_rows, a_columns, 0),
+    lemoe_matmul_args args = {.a = ops_matrix(t, a, a_rows, a_columns),
                               .b = ops_stored(t, p->dtype, b, b_rows, b_columns, &b),
-                              .c = ops_tensor(t, p->beta == 0.0f ? NULL : c, p->m, p->n, 0),
+                              .c = ops_matrix(t, p->beta == 0.0f ? NULL : c, p->m, p->n),
                               .trans_a = p->trans_a,
                               .trans_b = p->trans_b,
                               .alpha = p->alpha,
@@ -39,15 +39,15 @@ static void compare(ops_test *t, const product *p) {
 
 void parity_matmul(ops_test *t) {
     static const int64_t shapes[][3] = {
-        {1,   1,   1  },
-        {1,   37,  53 },
-        {2,   5,   3  },
-        {4,   33,  129},
-        {16,  16,  16 },
-        {61,  47,  7  },
-        {130, 65,  257},
-        {3,   4,   0  },
-        {0,   4,   3  }
+        {1,   1,  1  },
+        {1,   37, 53 },
+        {2,   5,  3  },
+        {4,   33, 129},
+        {16,  16, 16 },
+        {61,  47, 7  },
+        {130, 65, 257},
+        {3,   4,  0  },
+        {0,   4,  3  }
     };
     static const lemoe_dtype dtypes[] = {LEMOE_F32, LEMOE_BF16, LEMOE_F16};
     static const float factors[][2] = {
@@ -73,9 +73,11 @@ void parity_matmul(ops_test *t) {
                 }
 }
 
-/* Weights larger than a widened panel, so that panels are put together: by columns (NT) and by terms of the sum (NN). */
+/* Weights larger than a widened panel, so that panels are put together: by columns (NT) and by terms of the sum (NN).
+ */
 void parity_panels(ops_test *t) {
     static const int64_t rows[] = {1, 3, 6};
+    static const float beta[] = {0.0f, 1.0f, -0.5f};
     for (int i = 0; i < 3; i++)
         for (int flags = 0; flags < 4; flags++) {
             product p = {.m = rows[i],
@@ -84,19 +86,21 @@ void parity_panels(ops_test *t) {
                          .trans_a = flags & 1,
                          .trans_b = flags >> 1,
                          .alpha = 1.0f,
-                         .beta = 1.0f,
+                         .beta = beta[(i + flags) % 3],
                          .dtype = LEMOE_BF16,
                          .whole = true};
             compare(t, &p);
             p.whole = false;
             p.dtype = LEMOE_F16;
+            p.beta = beta[(i + flags + 1) % 3];
             compare(t, &p);
         }
 }
 
 void parity_linear(ops_test *t) {
     enum { N_TOK = 19, N_IN = 23, N_OUT = 41 };
-    float *x = ops_random(t, N_TOK * N_IN, 1), *w = ops_random(t, N_OUT * N_IN, 1), *dy = ops_random(t, N_TOK * N_OUT, 1);
+    float *x = ops_random(t, N_TOK * N_IN, 1), *w = ops_random(t, N_OUT * N_IN, 1),
+          *dy = ops_random(t, N_TOK * N_OUT, 1);
     double *xd = ops_double(t, x, N_TOK * N_IN), *wd = ops_double(t, w, N_OUT * N_IN);
     double *dyd = ops_double(t, dy, N_TOK * N_OUT);
     lemoe_tensor tx = ops_tensor(t, x, N_TOK, N_IN, 0), tw = ops_tensor(t, w, N_OUT, N_IN, 0);

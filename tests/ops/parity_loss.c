@@ -20,7 +20,8 @@ void parity_exp(ops_test *t) {
     ops_true(t, "exp(0) is 1", got[N - 1] == 1.0f);
     float special[4] = {-88.0f, -1e30f, -INFINITY, NAN};
     OPS(lemoe_op_xent_rowsum(t->device, ops_tensor(t, special, 4, 1, 0), ops_tensor(t, zero, 4, 0, 0),
-                             ops_index(t, label, 4), 0, sum = ops_tensor(t, NULL, 4, 0, 0), ops_tensor(t, NULL, 4, 0, 0)));
+                             ops_index(t, label, 4), 0, sum = ops_tensor(t, NULL, 4, 0, 0),
+                             ops_tensor(t, NULL, 4, 0, 0)));
     got = ops_get(t, sum);
     ops_true(t, "exp far below is 0", got[0] == 0.0f && got[1] == 0.0f && got[2] == 0.0f);
     ops_true(t, "exp(NaN) is NaN", isnan(got[3]));
@@ -93,8 +94,7 @@ static void xent_case(ops_test *t, int64_t rows, int64_t n_vocab, int n_piece) {
         }
     }
     double loss = 0, want = ref_nll(rows, n_vocab, xd, label, wd);
-    for (int64_t r = 0; r < rows; r++)
-        loss += wd[r] * (log((double)sum[r]) + (double)max[r] - (double)picked[r]);
+    for (int64_t r = 0; r < rows; r++) loss += wd[r] * (log((double)sum[r]) + (double)max[r] - (double)picked[r]);
     ops_true(t, "xent loss", fabs(loss - want) <= 1e-6 * (1.0 + fabs(want)) * (double)(rows + 1));
     ref_nll_bwd(rows, n_vocab, xd, label, wd, gradient);
     for (int i = 0; i < n_piece; i++) {

@@ -60,7 +60,8 @@ static void rows_case(ops_test *t) {
     float *x = ops_random(t, ROWS * D, 1.0), *y = ops_random(t, N * D, 1.0), *weight = ops_random(t, N, 2.0);
     float *gathered = ops_array(t, N * D, sizeof *gathered);
     lemoe_tensor tx = ops_tensor(t, x, ROWS, D, 0), ty = ops_tensor(t, y, N, D, 0), tw = ops_tensor(t, weight, N, 0, 0);
-    lemoe_tensor index = ops_index(t, row, N), to = ops_tensor(t, NULL, N, D, 0), none = {.dtype = LEMOE_F32, .n_dim = 1};
+    lemoe_tensor index = ops_index(t, row, N), to = ops_tensor(t, NULL, N, D, 0),
+                 none = {.dtype = LEMOE_F32, .n_dim = 1};
     for (int64_t i = 0; i < N * D; i++) gathered[i] = x[row[i / D] * D + i % D];
     OPS(lemoe_op_rows_gather(t->device, tx, index, to));
     ops_same(t, "rows_gather", ops_get(t, to), gathered, N * D * sizeof *gathered);

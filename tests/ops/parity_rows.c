@@ -105,7 +105,8 @@ void parity_norm(ops_test *t) {
         float *dx = ops_random(t, n, 1.0);
         double *y = ops_array(t, n, sizeof *y), *inverse = ops_array(t, rows, sizeof *inverse);
         double *want = ops_double(t, dx, n), *xd = ops_double(t, x, n), *wd = ops_double(t, w, d);
-        lemoe_tensor tx = ops_tensor(t, x, rows, d, 0), tw = ops_tensor(t, w, d, 0, 0), ty = ops_tensor(t, NULL, rows, d, 0);
+        lemoe_tensor tx = ops_tensor(t, x, rows, d, 0), tw = ops_tensor(t, w, d, 0, 0),
+                     ty = ops_tensor(t, NULL, rows, d, 0);
         lemoe_tensor ti = ops_tensor(t, NULL, rows, 0, 0), tdx = ops_tensor(t, dx, rows, d, 0);
         ref_rmsnorm(rows, d, xd, wd, 1e-5, y, inverse);
         OPS(lemoe_op_rmsnorm_fwd(t->device, tx, tw, 1e-5f, ty, ti));
