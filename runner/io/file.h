@@ -7,6 +7,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" { /* tokenizer_sp.cc */
+#endif
+
 /* A private, read-only mapping of a whole file: ranks on one node share its pages. */
 typedef struct lemoe_file_map {
     const unsigned char *data; /* NULL for an empty file */
@@ -29,4 +33,7 @@ bool lemoe_file_name_is_inside(const char *name);
 /* Local. Whole file as text with a trailing NUL; at most max_bytes. The caller frees. */
 lemoe_status lemoe_file_read_text(const char *path, int64_t max_bytes, char **out, int64_t *n_bytes) LEMOE_MUST_CHECK;
 
+#ifdef __cplusplus
+}
+#endif
 #endif

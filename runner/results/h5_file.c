@@ -2,6 +2,7 @@
 
 #include "kernels/base/mem.h"
 #include "runner/io/atomic_file.h"
+#include "runner/results/results.h"
 
 #include <errno.h>
 #include <math.h>
@@ -300,4 +301,12 @@ lemoe_status lemoe_h5_axis(lemoe_h5 *file, lemoe_axis axis, const int64_t *value
     if (status == LEMOE_OK) status = put_text(file, dataset, "long_name", row->long_name);
     if (dataset >= 0) (void)H5Dclose(dataset);
     return status;
+}
+
+const char *lemoe_results_hdf5_version(void) {
+    static char text[32]; /* written with the same bytes every time */
+    unsigned major = 0, minor = 0, release = 0;
+    if (H5get_libversion(&major, &minor, &release) < 0) return "unknown";
+    (void)snprintf(text, sizeof text, "%u.%u.%u", major, minor, release);
+    return text;
 }
