@@ -63,7 +63,7 @@ static lemoe_status put_experts(lemoe_routing *r, const char *name, int64_t firs
     for (int64_t i = 0; i < n; i++) r->integers[i] = r->routes[i].expert;
     LEMOE_TRY(lemoe_results_put_i64(r->args.results, path, first, n, r->integers));
     if (!r->args.ops->route_tokens) return LEMOE_OK;
-    (void)snprintf(path, sizeof path, "/routing/%s_share", name);
+    (void)snprintf(path, sizeof path, "/routing/%s_expert_share", name);
     return put_reals(r, path, share_of, first, n);
 }
 
