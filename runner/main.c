@@ -13,10 +13,12 @@
 
 #include <stdio.h>
 
-static lemoe_status print_text(lemoe_status status, char *text) {
-    if (status == LEMOE_OK && text) (void)fputs(text, stdout);
+static lemoe_status print_text(lemoe_status (*make)(char **out)) {
+    char *text = NULL;
+    LEMOE_TRY(make(&text));
+    (void)fputs(text, stdout);
     lemoe_mem_free(text);
-    return status;
+    return LEMOE_OK;
 }
 
 static lemoe_status print_version(void) {
@@ -37,15 +39,14 @@ static lemoe_status list_editors(void) {
 
 /* Commands that look at things and start nothing: no MPI needed. */
 static lemoe_status run_alone(const lemoe_options *options) {
-    char *text = NULL;
     switch (options->command) {
     case LEMOE_COMMAND_STATUS: return lemoe_table_status(options->folder, options->json, stdout);
     case LEMOE_COMMAND_REPUBLISH: return lemoe_table_republish(options->folder, options->salvage, stdout);
-    case LEMOE_COMMAND_DESCRIBE_CONFIG: return print_text(lemoe_config_describe(&text), text);
-    case LEMOE_COMMAND_DESCRIBE_SCHEMA: return print_text(lemoe_results_describe_schema(&text), text);
+    case LEMOE_COMMAND_DESCRIBE_CONFIG: return print_text(lemoe_config_describe);
+    case LEMOE_COMMAND_DESCRIBE_SCHEMA: return print_text(lemoe_results_describe_schema);
     case LEMOE_COMMAND_LIST_EDITORS: return list_editors();
     case LEMOE_COMMAND_VERSION: return print_version();
-    default: return print_text(lemoe_options_help(&text), text);
+    default: return print_text(lemoe_options_help);
     }
 }
 
