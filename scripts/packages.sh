@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# packages.sh [--tests]: installs the Debian packages that building and running lemoe needs, and with --tests those of
+# the test suite. Touches nothing when all are there. Debian 12 and Ubuntu 24.04 use the same names.
+set -euo pipefail
+
+packages=(
+    gcc g++ cmake ninja-build pkg-config git
+    libopenmpi-dev openmpi-bin
+    libhdf5-dev libyaml-dev libjansson-dev libxxhash-dev
+    libopenblas-openmp-dev librandom123-dev libsentencepiece-dev
+)
+test_packages=(
+    libcmocka-dev                                # unit tests
+    python3 python3-h5py python3-numpy hdf5-tools # what was published, read by other programs
+    clang-format universal-ctags binutils        # tests/lint
+)
+[[ ${1:-} == --tests ]] && packages+=("${test_packages[@]}")
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+    echo "packages: this is not Debian or Ubuntu; lemoe needs the equivalents of: ${packages[*]}" >&2
+    exit 0 # they may well be there; if not, cmake names the first that is missing
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+    state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+    [[ $state == installed ]] || missing+=("$package")
+done
+if ((${#missing[@]} == 0)); then
+    echo "packages: all ${#packages[@]} are installed"
+    exit 0
+fi
+
+root=()
+if ((EUID != 0)); then
+    if ! command -v sudo >/dev/null; then
+        echo "packages: as root, run: apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    root=(sudo)
+fi
+echo "packages: installing ${missing[*]}"
+# Another apt at work (unattended upgrades of a fresh machine) is waited for; nothing asks questions.
+apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "${missing[@]}"; } </dev/null >"$log" 2>&1; then
+    cat "$log" >&2
+    echo "packages: apt-get failed, see above" >&2
+    exit 1
+fi
