@@ -51,8 +51,8 @@ static lemoe_status add_item(lemoe_saved *saved, const char *name, const float *
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_saved_add(lemoe_saved *saved, lemoe_llama *model, const char *name, lemoe_tensor shard,
-                             lemoe_split split, int64_t n_whole) {
+static lemoe_status add(lemoe_saved *saved, lemoe_llama *model, const char *name, lemoe_tensor shard, lemoe_split split,
+                        int64_t n_whole) {
     lemoe_comm *comm = lemoe_llama_comm(model);
     int tp = lemoe_comm_size(comm);
     int64_t rows = split == LEMOE_SPLIT_ROWS ? n_whole : shard.shape[0],
@@ -72,6 +72,11 @@ lemoe_status lemoe_saved_add(lemoe_saved *saved, lemoe_llama *model, const char 
     lemoe_mem_free(gathered);
     lemoe_mem_free(whole);
     return status;
+}
+
+lemoe_status lemoe_saved_add(lemoe_saved *saved, lemoe_llama *model, const char *name, lemoe_tensor shard,
+                             lemoe_split split, int64_t n_whole) {
+    return lemoe_comm_keep_step(lemoe_llama_comm(model), add(saved, model, name, shard, split, n_whole));
 }
 
 lemoe_status lemoe_saved_add_experts(lemoe_saved *saved, lemoe_llama *model, const lemoe_expert *experts,

@@ -2,6 +2,7 @@
 
 #include "kernels/base/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 lemoe_status lemoe_comm_create(const lemoe_comm_ops *ops, int rank, int size, void *handle, lemoe_comm **out) {
@@ -48,6 +49,14 @@ lemoe_status lemoe_comm_broadcast(lemoe_comm *comm, int root, lemoe_tensor x) {
 
 lemoe_status lemoe_comm_broadcast_bytes(lemoe_comm *comm, int root, void *bytes, size_t n_bytes) {
     return comm->ops->broadcast(comm, root, bytes, n_bytes);
+}
+
+lemoe_status lemoe_comm_keep_step(lemoe_comm *comm, lemoe_status status) {
+    if (status == LEMOE_OK || comm->size == 1) return status;
+    (void)fprintf(stderr, "[rank %d] cannot keep step with its team: %s\n%s\n", comm->rank, lemoe_error_message(),
+                  lemoe_error_trace());
+    comm->ops->abandon(comm);
+    return status;
 }
 
 enum { AGREED_MESSAGE_BYTES = 1024 };

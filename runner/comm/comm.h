@@ -35,5 +35,9 @@ lemoe_status lemoe_comm_broadcast_bytes(lemoe_comm *comm, int root, void *bytes,
  * failing rank, with that rank's message recorded on all ("rank 2: ..." unless the comm has one rank). How a team
  * leaves together. */
 lemoe_status lemoe_comm_agree(lemoe_comm *comm, lemoe_status local) LEMOE_MUST_CHECK;
+/* Local. Every function with collectives inside ends with this, around the status of its work: a rank that failed
+ * between two of them cannot reach its team's next agreement, and the others would wait for it for ever. So with more
+ * than one rank a failure is printed and ends the job (exit status 2); with one it is returned like any other. */
+lemoe_status lemoe_comm_keep_step(lemoe_comm *comm, lemoe_status status) LEMOE_MUST_CHECK;
 
 #endif

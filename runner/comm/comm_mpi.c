@@ -57,6 +57,12 @@ static lemoe_status mpi_allgather(lemoe_comm *comm, lemoe_tensor x, lemoe_tensor
     return LEMOE_OK;
 }
 
+static void mpi_abandon(lemoe_comm *comm) {
+    enum { EXIT_RUN_FAILED = 2 };
+    (void)comm;
+    (void)MPI_Abort(MPI_COMM_WORLD, EXIT_RUN_FAILED);
+}
+
 static void mpi_close(lemoe_comm *comm) {
     MPI_Comm handle = handle_of(comm);
     (void)MPI_Comm_free(&handle);
@@ -68,6 +74,7 @@ static const lemoe_comm_ops mpi_ops = {
     .allreduce = mpi_allreduce,
     .allgather = mpi_allgather,
     .broadcast = mpi_broadcast,
+    .abandon = mpi_abandon,
     .close = mpi_close,
 };
 

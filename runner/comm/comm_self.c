@@ -19,6 +19,8 @@ static lemoe_status self_broadcast(lemoe_comm *comm, int root, void *bytes, size
     return LEMOE_OK;
 }
 
+static void self_abandon(lemoe_comm *comm) { (void)comm; }
+
 static void self_close(lemoe_comm *comm) { (void)comm; }
 
 static const lemoe_comm_ops self_ops = {
@@ -26,6 +28,7 @@ static const lemoe_comm_ops self_ops = {
     .allreduce = self_allreduce,
     .allgather = self_allgather,
     .broadcast = self_broadcast,
+    .abandon = self_abandon,
     .close = self_close,
 };
 

@@ -49,11 +49,6 @@ void lemoe_launch_close(lemoe_launch *launch) {
 lemoe_comm *lemoe_launch_world(lemoe_launch *launch) { return launch->world; }
 lemoe_mailbox *lemoe_launch_mailbox(lemoe_launch *launch) { return launch->mailbox; }
 
-void lemoe_launch_abort(lemoe_launch *launch, int exit_status) {
-    (void)launch;
-    (void)MPI_Abort(MPI_COMM_WORLD, exit_status);
-}
-
 const char *lemoe_launch_mpi_version(void) {
     static char text[MPI_MAX_LIBRARY_VERSION_STRING];
     int length = 0;

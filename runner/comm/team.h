@@ -20,8 +20,6 @@ void lemoe_launch_close(lemoe_launch *launch);
 lemoe_comm *lemoe_launch_world(lemoe_launch *launch);
 /* The mailbox between coordinator (rank 0) and the rest. Borrowed. */
 lemoe_mailbox *lemoe_launch_mailbox(lemoe_launch *launch);
-/* Ends the whole job at once: a broken MPI, or a rank that cannot reach its team's next agreement. Does not return. */
-void lemoe_launch_abort(lemoe_launch *launch, int exit_status);
 /* Text for --version and results. */
 const char *lemoe_launch_mpi_version(void);
 

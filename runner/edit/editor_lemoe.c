@@ -120,7 +120,7 @@ static lemoe_status lemoe_edit_batch_(void *editor, const lemoe_edit_batch *batc
     LEMOE_TRY(insert_expert(e));
     LEMOE_TRY(train_expert(e, batch, log));
     LEMOE_TRY(note_edits(e, batch));
-    return store_anchors(e, batch);
+    return lemoe_comm_keep_step(lemoe_llama_comm(e->context.model), store_anchors(e, batch)); /* computes prefixes */
 }
 
 /* ---- what is known of it afterwards ---- */

@@ -71,7 +71,7 @@ lemoe_status lemoe_score_items(const lemoe_scorer *scorer, const lemoe_item *ite
 out:
     lemoe_mem_free(present);
     lemoe_mem_free(targets);
-    return status;
+    return lemoe_comm_keep_step(lemoe_llama_comm(scorer->model), status);
 }
 
 static int64_t agreeing(const lemoe_score *score, const lemoe_score *pristine) {

@@ -26,8 +26,7 @@ static lemoe_status run_blocks(lemoe_llama *m, const lemoe_pack *pack, int64_t f
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_llama_prefix(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
-                                lemoe_tensor x) {
+static lemoe_status prefix(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena, lemoe_tensor x) {
     lemoe_tensor now;
     size_t mark = lemoe_arena_mark(arena);
     LEMOE_TRY(rows_like(arena, m, pack->n_tok, &now));
@@ -38,8 +37,13 @@ lemoe_status lemoe_llama_prefix(lemoe_llama *m, const lemoe_pack *pack, int64_t 
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_llama_embedding_mean(lemoe_llama *m, const lemoe_pack *pack, const int32_t *begin,
-                                        const int32_t *end, int64_t n, lemoe_arena *arena, lemoe_tensor y) {
+lemoe_status lemoe_llama_prefix(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                                lemoe_tensor x) {
+    return lemoe_comm_keep_step(m->comm, prefix(m, pack, cut, arena, x));
+}
+
+static lemoe_status embedding_mean(lemoe_llama *m, const lemoe_pack *pack, const int32_t *begin, const int32_t *end,
+                                   int64_t n, lemoe_arena *arena, lemoe_tensor y) {
     lemoe_tensor x, first, last;
     size_t mark = lemoe_arena_mark(arena);
     LEMOE_TRY(rows_like(arena, m, pack->n_tok, &x));
@@ -51,6 +55,11 @@ lemoe_status lemoe_llama_embedding_mean(lemoe_llama *m, const lemoe_pack *pack, 
     LEMOE_TRY(lemoe_op_seg_mean(m->device, x, first, last, y));
     lemoe_arena_reset(arena, mark);
     return LEMOE_OK;
+}
+
+lemoe_status lemoe_llama_embedding_mean(lemoe_llama *m, const lemoe_pack *pack, const int32_t *begin,
+                                        const int32_t *end, int64_t n, lemoe_arena *arena, lemoe_tensor y) {
+    return lemoe_comm_keep_step(m->comm, embedding_mean(m, pack, begin, end, n, arena, y));
 }
 
 lemoe_status lemoe_llama_ffn_input(lemoe_llama *m, int64_t layer, lemoe_tensor x, lemoe_arena *arena, lemoe_tensor y) {
@@ -113,8 +122,8 @@ static lemoe_status make_trace(const lemoe_llama *m, int64_t cut, lemoe_arena *a
     return lemoe_arena_alloc(arena, n_bytes, (void **)&trace->blocks);
 }
 
-lemoe_status lemoe_llama_forward(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, bool training, lemoe_arena *arena,
-                                 lemoe_llama_output *out) {
+static lemoe_status forward(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, bool training, lemoe_arena *arena,
+                            lemoe_llama_output *out) {
     lemoe_tensor rows;
     *out = (lemoe_llama_output){.vocab_begin = m->vocab_begin};
     if (training) {
@@ -124,6 +133,11 @@ lemoe_status lemoe_llama_forward(lemoe_llama *m, const lemoe_pack *pack, int64_t
         LEMOE_TRY(suffix_eval(m, pack, cut, arena, &rows));
     }
     return llama_loss_forward(m, pack, rows, arena, out);
+}
+
+lemoe_status lemoe_llama_forward(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, bool training, lemoe_arena *arena,
+                                 lemoe_llama_output *out) {
+    return lemoe_comm_keep_step(m->comm, forward(m, pack, cut, training, arena, out));
 }
 
 /* ---- backward ---- */
@@ -137,8 +151,8 @@ static lemoe_status spread_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe
     return lemoe_op_rows_scatter_add(m->device, d_rows, pack->target_row, no_weight, *dx);
 }
 
-lemoe_status lemoe_llama_backward(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output,
-                                  lemoe_tensor weight, lemoe_arena *arena, lemoe_tensor d_cut) {
+static lemoe_status backward(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output, lemoe_tensor weight,
+                             lemoe_arena *arena, lemoe_tensor d_cut) {
     lemoe_llama_trace *trace = output->trace;
     bool want_cut = d_cut.data != NULL;
     int64_t block = 2 * m->config.n_layer - 1, lowest = want_cut ? trace->cut : lemoe_llama_cut(m);
@@ -153,4 +167,9 @@ lemoe_status lemoe_llama_backward(lemoe_llama *m, const lemoe_pack *pack, lemoe_
     for (; block >= lowest; block--)
         LEMOE_TRY(llama_block_backward(m, block, pack, &trace->blocks[block], dx, want_cut || block > lowest, arena));
     return want_cut ? lemoe_device_copy(m->device, d_cut.data, dx.data, lemoe_tensor_bytes(&dx)) : LEMOE_OK;
+}
+
+lemoe_status lemoe_llama_backward(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output,
+                                  lemoe_tensor weight, lemoe_arena *arena, lemoe_tensor d_cut) {
+    return lemoe_comm_keep_step(m->comm, backward(m, pack, output, weight, arena, d_cut));
 }

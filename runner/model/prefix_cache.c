@@ -126,7 +126,7 @@ static lemoe_status fill(filling *f, lemoe_prefix_cache *cache) {
     if (status == LEMOE_OK) status = lemoe_arena_create(lemoe_llama_device(f->args->model), BLOCK_BYTES, &f->arena);
     status = lemoe_comm_agree(comm, status);
     f->out = cache->computed;
-    if (status == LEMOE_OK) status = lemoe_comm_agree(comm, compute(f));
+    if (status == LEMOE_OK) status = lemoe_comm_keep_step(comm, compute(f));
     lemoe_arena_destroy(f->arena);
     return status;
 }

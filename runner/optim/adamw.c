@@ -11,7 +11,8 @@ static lemoe_status moment(lemoe_arena *arena, const lemoe_tensor *like, lemoe_t
 
 lemoe_status lemoe_adamw_begin(lemoe_adamw *adamw, double lr, double weight_decay, double clip, lemoe_arena *arena,
                                lemoe_param *params, int64_t n_params) {
-    *adamw = (lemoe_adamw){.lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = weight_decay, .clip = clip};
+    *adamw =
+        (lemoe_adamw){.lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = weight_decay, .clip = clip};
     for (int64_t i = 0; i < n_params; i++) {
         LEMOE_TRY(moment(arena, &params[i].w, &params[i].m));
         LEMOE_TRY(moment(arena, &params[i].w, &params[i].v));
@@ -21,7 +22,8 @@ lemoe_status lemoe_adamw_begin(lemoe_adamw *adamw, double lr, double weight_deca
 
 lemoe_status lemoe_adamw_zero_grad(lemoe_arena *arena, lemoe_param *params, int64_t n_params) {
     for (int64_t i = 0; i < n_params; i++)
-        LEMOE_TRY(lemoe_device_zero(lemoe_arena_device(arena), params[i].grad.data, lemoe_tensor_bytes(&params[i].grad)));
+        LEMOE_TRY(
+            lemoe_device_zero(lemoe_arena_device(arena), params[i].grad.data, lemoe_tensor_bytes(&params[i].grad)));
     return LEMOE_OK;
 }
 
@@ -32,21 +34,24 @@ static lemoe_status reduce_partial(lemoe_comm *comm, const lemoe_param *params, 
 }
 
 /* Shards add up over ranks; what is equal everywhere counts once. */
-static lemoe_status global_norm(lemoe_device *device, lemoe_comm *comm, const lemoe_param *params, int64_t n_params, double *out) {
+static lemoe_status global_norm(lemoe_device *device, lemoe_comm *comm, const lemoe_param *params, int64_t n_params,
+                                double *out) {
     double sharded = 0, equal = 0;
     for (int64_t i = 0; i < n_params; i++) {
         double sum = 0;
         LEMOE_TRY(lemoe_op_sumsq(device, params[i].grad, &sum));
-        if (params[i].place == LEMOE_PARAM_SHARDED) sharded += sum;
-        else equal += sum;
+        if (params[i].place == LEMOE_PARAM_SHARDED)
+            sharded += sum;
+        else
+            equal += sum;
     }
     LEMOE_TRY(lemoe_comm_allreduce_sum(comm, lemoe_tensor_1d(&sharded, LEMOE_F64, 1)));
     *out = sqrt(sharded + equal);
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_adamw_update(lemoe_adamw *adamw, lemoe_device *device, lemoe_comm *comm, lemoe_param *params, int64_t n_params,
-                                double *grad_norm) {
+static lemoe_status update(lemoe_adamw *adamw, lemoe_device *device, lemoe_comm *comm, lemoe_param *params,
+                           int64_t n_params, double *grad_norm) {
     LEMOE_TRY(reduce_partial(comm, params, n_params));
     LEMOE_TRY(global_norm(device, comm, params, n_params, grad_norm));
     if (!isfinite(*grad_norm)) return LEMOE_OK;
@@ -67,4 +72,9 @@ lemoe_status lemoe_adamw_update(lemoe_adamw *adamw, lemoe_device *device, lemoe_
         LEMOE_TRY(lemoe_op_adamw(device, &args));
     }
     return LEMOE_OK;
+}
+
+lemoe_status lemoe_adamw_update(lemoe_adamw *adamw, lemoe_device *device, lemoe_comm *comm, lemoe_param *params,
+                                int64_t n_params, double *grad_norm) {
+    return lemoe_comm_keep_step(comm, update(adamw, device, comm, params, n_params, grad_norm));
 }

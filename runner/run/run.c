@@ -16,6 +16,8 @@
 
 #include <math.h>
 
+static const double commit_seconds = 2, tick_seconds = 1; /* of the journal; of lease and commit */
+
 enum { ARENA_BLOCK_BYTES = 16 << 20, AUTO_MICRO_BATCH_TOKENS = 2048 };
 
 typedef struct run {
@@ -32,7 +34,8 @@ typedef struct run {
     lemoe_evaluator *evaluator;
     lemoe_routing *routing;
     int64_t n_step, n_milestone; /* rows put so far */
-    double batch_began;
+    lemoe_status sticky;         /* first failure inside a tick: reported, and agreed on, at the next update */
+    double batch_began, next_commit;
     int64_t batch_tokens, batch_steps;
     double last_loss;
 } run;
@@ -97,6 +100,12 @@ static bool is_milestone(const run *r, int64_t n_done) {
     return m > 0 && n_done * m / n > (n_done - 1) * m / n;
 }
 
+/* Between packs, where a failure cannot be returned: some ranks would leave and others not. */
+static void renew_lease(void *context) {
+    run *r = context;
+    if (r->sticky == LEMOE_OK) r->sticky = lemoe_results_tick(r->results);
+}
+
 static lemoe_status open_results_here(run *r, const char *hosts) {
     lemoe_status status = LEMOE_OK;
     char *folder = NULL;
@@ -114,6 +123,7 @@ static lemoe_status open_results_here(run *r, const char *hosts) {
         .publish_seconds = r->config->output.publish_seconds
     };
     LEMOE_TRY_GOTO(lemoe_results_open(&args, &r->results));
+    LEMOE_TRY_GOTO(lemoe_tick_add(r->world->tick, tick_seconds, renew_lease, r));
     LEMOE_TRY_GOTO(lemoe_run_record_provenance(r->results, r->args, hosts));
     LEMOE_TRY_GOTO(lemoe_run_record_stream(r->results, r->world, &r->stream));
     LEMOE_TRY_GOTO(lemoe_results_commit(r->results));
@@ -167,8 +177,17 @@ static lemoe_status score_base(run *r) {
 
 /* ---- 5. the edit loop: every update a row, every batch scored right after it ---- */
 
+/* Rows count once they are committed: at batch ends, and every few seconds of training. */
+static lemoe_status commit_if_due(run *r) {
+    if (lemoe_clock_seconds() < r->next_commit) return LEMOE_OK;
+    LEMOE_TRY(lemoe_results_commit(r->results));
+    r->next_commit = lemoe_clock_seconds() + commit_seconds;
+    return LEMOE_OK;
+}
+
 static lemoe_status log_step(void *context, const lemoe_step_record *record) {
     run *r = context;
+    LEMOE_TRY(r->sticky);
     r->batch_tokens += record->n_tok;
     r->batch_steps++;
     r->last_loss = record->loss;
@@ -177,7 +196,14 @@ static lemoe_status log_step(void *context, const lemoe_step_record *record) {
     LEMOE_TRY(lemoe_results_put_i64(r->results, "/train/batch", row, 1, &record->batch));
     LEMOE_TRY(lemoe_results_put_f64(r->results, "/train/loss", row, 1, &record->loss));
     LEMOE_TRY(lemoe_results_put_f64(r->results, "/train/grad_norm", row, 1, &record->grad_norm));
-    return lemoe_results_put_f64(r->results, "/train/seconds", row, 1, &record->seconds);
+    LEMOE_TRY(lemoe_results_put_f64(r->results, "/train/seconds", row, 1, &record->seconds));
+    return commit_if_due(r);
+}
+
+static lemoe_status score_milestone(run *r, int64_t n_done, bool from_last) {
+    int64_t milestone = r->n_milestone++;
+    LEMOE_TRY(agree(r, lemoe_evaluator_milestone(r->evaluator, milestone, n_done, from_last)));
+    return agree(r, r->routing ? lemoe_routing_milestone(r->routing, milestone, n_done) : LEMOE_OK);
 }
 
 static lemoe_status put_cost(run *r, int64_t batch, double seconds) {
@@ -188,32 +214,38 @@ static lemoe_status put_cost(run *r, int64_t batch, double seconds) {
     return lemoe_results_put_i64(r->results, "/cost/peak_bytes", batch, 1, &peak);
 }
 
-static lemoe_status score_batch(run *r, int64_t batch, bool is_last) {
+static void report_batch(const run *r, int64_t batch, const lemoe_eval_means *means) {
+    if (!r->is_first) return;
+    lemoe_log(LEMOE_LOG_INFO,
+              "%s: batch %lld of %lld: %lld updates, loss %.4f; immediate reliability %.3f generality %.3f "
+              "locality %.3f",
+              r->args->run_id, (long long)batch + 1, (long long)r->context.n_batch, (long long)r->batch_steps,
+              r->last_loss, means->reliability, means->generality, means->locality);
+}
+
+/* The last milestone is taken from the final scores instead. */
+static lemoe_status score_batch(run *r, int64_t batch) {
     lemoe_eval_means means = {NAN, NAN, NAN};
     if (r->config->eval.immediate)
-        LEMOE_TRY(lemoe_evaluator_score(r->evaluator, LEMOE_MOMENT_IMMEDIATE, batch, 1, &means));
-    if (r->is_first)
-        lemoe_log(LEMOE_LOG_INFO,
-                  "%s: batch %lld of %lld: %lld updates, loss %.4f; immediate reliability %.3f generality %.3f "
-                  "locality %.3f",
-                  r->args->run_id, (long long)batch + 1, (long long)r->context.n_batch, (long long)r->batch_steps,
-                  r->last_loss, means.reliability, means.generality, means.locality);
-    if (is_last || !is_milestone(r, batch + 1)) return LEMOE_OK; /* the last milestone is taken from the final scores */
-    LEMOE_TRY(lemoe_evaluator_milestone(r->evaluator, r->n_milestone, batch + 1, false));
-    if (r->routing) LEMOE_TRY(lemoe_routing_milestone(r->routing, r->n_milestone, batch + 1));
-    r->n_milestone++;
-    return LEMOE_OK;
+        LEMOE_TRY(agree(r, lemoe_evaluator_score(r->evaluator, LEMOE_MOMENT_IMMEDIATE, batch, 1, &means)));
+    report_batch(r, batch, &means);
+    return batch + 1 < r->context.n_batch && is_milestone(r, batch + 1) ? score_milestone(r, batch + 1, false)
+                                                                        : LEMOE_OK;
+}
+
+static lemoe_status commit_batch(run *r, int64_t batch, double seconds) {
+    LEMOE_TRY(r->sticky);
+    if (!r->is_first) return LEMOE_OK;
+    LEMOE_TRY(put_cost(r, batch, seconds));
+    return lemoe_results_commit(r->results);
 }
 
 static lemoe_status after_batch(void *context, int64_t batch) {
     run *r = context;
     double seconds = lemoe_clock_seconds() - r->batch_began;
-    if (r->routing) LEMOE_TRY(lemoe_routing_after_batch(r->routing, batch));
-    LEMOE_TRY(score_batch(r, batch, batch + 1 == r->context.n_batch));
-    if (r->is_first) {
-        LEMOE_TRY(put_cost(r, batch, seconds));
-        LEMOE_TRY(lemoe_results_commit(r->results));
-    }
+    LEMOE_TRY(agree(r, r->routing ? lemoe_routing_after_batch(r->routing, batch) : LEMOE_OK));
+    LEMOE_TRY(score_batch(r, batch));
+    LEMOE_TRY(agree(r, commit_batch(r, batch, seconds)));
     r->batch_tokens = r->batch_steps = 0;
     r->batch_began = lemoe_clock_seconds();
     LEMOE_CHECK(!lemoe_signals_pending(), LEMOE_ERR_STATE, "interrupted by a signal after batch %lld of %lld",
@@ -259,14 +291,11 @@ static lemoe_status score_final(run *r) {
     double consistency = NAN;
     int64_t n = r->context.n_batch;
     if (r->config->eval.final) {
-        LEMOE_TRY(lemoe_evaluator_score(r->evaluator, LEMOE_MOMENT_FINAL, 0, n, &means));
+        LEMOE_TRY(agree(r, lemoe_evaluator_score(r->evaluator, LEMOE_MOMENT_FINAL, 0, n, &means)));
         report(r, "final", &means);
     }
-    if (is_milestone(r, n)) {
-        LEMOE_TRY(lemoe_evaluator_milestone(r->evaluator, r->n_milestone, n, r->config->eval.final));
-        if (r->routing) LEMOE_TRY(lemoe_routing_milestone(r->routing, r->n_milestone, n));
-    }
-    if (r->routing) LEMOE_TRY(lemoe_routing_final(r->routing, &consistency));
+    if (is_milestone(r, n)) LEMOE_TRY(score_milestone(r, n, r->config->eval.final));
+    LEMOE_TRY(agree(r, r->routing ? lemoe_routing_final(r->routing, &consistency) : LEMOE_OK));
     if (r->is_first && !isnan(consistency))
         lemoe_log(LEMOE_LOG_INFO, "%s: routing consistency %.3f", r->args->run_id, consistency);
     return LEMOE_OK;
@@ -286,6 +315,7 @@ static lemoe_status close_run(run *r, lemoe_status status) {
         lemoe_status finished = lemoe_results_finish(r->results, word, status == LEMOE_OK ? "" : lemoe_error_message());
         if (status == LEMOE_OK) status = finished;
     }
+    lemoe_tick_remove(r->world->tick, r);
     lemoe_results_close(r->results);
     lemoe_run_stream_close(&r->stream);
     lemoe_arena_destroy(r->step_arena);
@@ -304,7 +334,7 @@ lemoe_status lemoe_run_execute(const lemoe_run_args *args) {
     LEMOE_TRY_GOTO(open_results(&r));
     LEMOE_TRY_GOTO(score_base(&r));
     LEMOE_TRY_GOTO(edit(&r));
-    LEMOE_TRY_GOTO(agree(&r, score_final(&r)));
+    LEMOE_TRY_GOTO(score_final(&r));
     LEMOE_TRY_GOTO(agree(&r, save_adaptor(&r)));
 out:
     return close_run(&r, status);

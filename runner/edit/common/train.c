@@ -112,22 +112,34 @@ static lemoe_status check_finite(const training *t, double loss, double grad_nor
     return LEMOE_OK;
 }
 
+static lemoe_status begin_update(const training *t, const lemoe_item *items, int64_t n) {
+    const lemoe_train_args *a = t->args;
+    LEMOE_TRY(lemoe_adamw_zero_grad(t->context->batch_arena, a->params, a->n_params));
+    return a->begin_minibatch ? a->begin_minibatch(a->editor, items, n) : LEMOE_OK;
+}
+
+static lemoe_status end_update(const training *t, const lemoe_step_record *record) {
+    const lemoe_train_args *a = t->args;
+    if (a->end_update) LEMOE_TRY(a->end_update(a->editor));
+    LEMOE_TRY(a->log->step(a->log->context, record));
+    lemoe_tick_now(t->context->tick);
+    return LEMOE_OK;
+}
+
+/* What only one rank may notice (a full disk, a lost lease) is agreed on at every update, so the team leaves together.
+ */
 static lemoe_status update(training *t, const lemoe_item *items, int64_t n, double *loss) {
     const lemoe_train_args *a = t->args;
+    lemoe_comm *comm = lemoe_llama_comm(t->model);
     double began = lemoe_clock_seconds(), grad_norm = 0;
     int64_t n_tok = 0;
     *loss = 0;
-    LEMOE_TRY(lemoe_adamw_zero_grad(t->context->batch_arena, a->params, a->n_params));
-    if (a->begin_minibatch) LEMOE_TRY(a->begin_minibatch(a->editor, items, n));
-    LEMOE_TRY(accumulate(t, items, n, loss, &n_tok));
-    LEMOE_TRY(lemoe_adamw_update(&t->adamw, lemoe_llama_device(t->model), lemoe_llama_comm(t->model), a->params,
-                                 a->n_params, &grad_norm));
+    LEMOE_TRY(lemoe_comm_agree(comm, begin_update(t, items, n)));
+    LEMOE_TRY(lemoe_comm_keep_step(comm, accumulate(t, items, n, loss, &n_tok)));
+    LEMOE_TRY(lemoe_adamw_update(&t->adamw, lemoe_llama_device(t->model), comm, a->params, a->n_params, &grad_norm));
     LEMOE_TRY(check_finite(t, *loss, grad_norm));
-    if (a->end_update) LEMOE_TRY(a->end_update(a->editor));
     lemoe_step_record record = {a->batch->index, *loss, grad_norm, lemoe_clock_seconds() - began, n_tok};
-    LEMOE_TRY(a->log->step(a->log->context, &record));
-    lemoe_tick_now(t->context->tick);
-    return LEMOE_OK;
+    return lemoe_comm_agree(comm, end_update(t, &record));
 }
 
 /* ---- passes ---- */
