@@ -2,73 +2,8 @@
 #ifndef TESTS_UNIT_RESULTS_FIXTURE_H
 #define TESTS_UNIT_RESULTS_FIXTURE_H
 
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-#include "kernels/base/mem.h"
-#include "kernels/base/status.h"
 #include "runner/results/results.h"
-
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        lemoe_status assert_status_ = (call);                                                                          \
-        if (assert_status_ != LEMOE_OK) fail_msg("%s: %s", #call, lemoe_error_message());                              \
-    } while (0)
-#define assert_error(call, code, part)                                                                                 \
-    do {                                                                                                               \
-        assert_int_equal((call), (code));                                                                              \
-        if (!strstr(lemoe_error_message(), (part)))                                                                    \
-            fail_msg("message `%s` does not hold `%s`", lemoe_error_message(), (part));                                \
-    } while (0)
-
-/* A folder under TMPDIR, removed again by fixture_close. *state is its path. */
-static inline int fixture_open(void **state) {
-    const char *tmp = getenv("TMPDIR");
-    char *folder = malloc(256);
-    (void)snprintf(folder, 256, "%s/lemoe-test-XXXXXX", tmp ? tmp : "/tmp");
-    if (!mkdtemp(folder)) return -1;
-    *state = folder;
-    return 0;
-}
-static inline int fixture_close(void **state) {
-    char command[300];
-    (void)snprintf(command, sizeof command, "rm -rf '%s'", (char *)*state);
-    int failed = system(command);
-    free(*state);
-    return failed;
-}
-static inline char *fixture_path(void **state, const char *name, char out[512]) {
-    (void)snprintf(out, 512, "%.250s/%.250s", (char *)*state, name);
-    return out;
-}
-
-typedef struct file_bytes {
-    unsigned char data[1 << 18];
-    size_t n;
-} file_bytes;
-
-static inline void read_bytes(const char *path, file_bytes *out) {
-    FILE *file = fopen(path, "rb");
-    if (!file) fail_msg("%s cannot be opened", path);
-    out->n = fread(out->data, 1, sizeof out->data, file);
-    assert_true(out->n < sizeof out->data);
-    (void)fclose(file);
-}
-static inline void write_bytes(const char *path, const unsigned char *data, size_t n) {
-    FILE *file = fopen(path, "wb");
-    assert_non_null(file);
-    assert_int_equal(fwrite(data, 1, n, file), n);
-    assert_int_equal(fclose(file), 0);
-}
+#include "tests/unit/fixture.h"
 
 static const char *const fixture_kinds[] = {"", "same"};
 static inline lemoe_results_args fixture_args(const char *folder, const char *run_id) {

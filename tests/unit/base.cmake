@@ -1,0 +1,6 @@
+lemoe_unit_test(test_status LINK lemoe_base)
+lemoe_unit_test(test_mem LINK lemoe_base)
+lemoe_unit_test(test_rng LINK lemoe_base m)
+lemoe_unit_test(test_dtype LINK lemoe_base m)
+lemoe_unit_test(test_log LINK lemoe_base m)
+lemoe_unit_test(test_arena LINK lemoe_kernels lemoe_base m)
