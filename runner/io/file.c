@@ -12,7 +12,7 @@
 /* Opens a regular file and learns its size. */
 static lemoe_status open_regular(const char *path, int *file, int64_t *n_bytes) {
     struct stat info;
-    *file = open(path, O_RDONLY | O_CLOEXEC);
+    *file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe without a writer must not hold us */
     LEMOE_CHECK(*file >= 0, LEMOE_ERR_IO, "%s: cannot be read: %s", path, strerror(errno));
     if (fstat(*file, &info) != 0 || !S_ISREG(info.st_mode)) {
         (void)close(*file);
