@@ -76,6 +76,7 @@ lemoe_status lemoe_comm_agree(lemoe_comm *comm, lemoe_status local) {
     if (length >= sizeof report.message) length = sizeof report.message - 1;
     memcpy(report.message, lemoe_error_message(), length);
     LEMOE_TRY(lemoe_comm_broadcast_bytes(comm, first, &report, sizeof report));
-    if (comm->rank == first) return local; /* its own record is richer: it has the trace */
-    return lemoe_raise((lemoe_status)report.code, "%s", report.message);
+    if (comm->rank != first) (void)lemoe_raise((lemoe_status)report.code, "%s", report.message);
+    if (first > 0) lemoe_error_prefix("rank %d", first); /* its own record is richer, it has the trace, and stays */
+    return (lemoe_status)report.code;
 }

@@ -32,8 +32,8 @@ lemoe_status lemoe_comm_broadcast(lemoe_comm *comm, int root, lemoe_tensor x) LE
 /* Collective. Host bytes from rank root to all, any length. */
 lemoe_status lemoe_comm_broadcast_bytes(lemoe_comm *comm, int root, void *bytes, size_t n_bytes) LEMOE_MUST_CHECK;
 /* Collective. All ranks pass their local status; all get the same: OK when every one is OK, else the code of the lowest
- * failing rank, with that rank's message recorded on all ("rank 2: ..." unless the comm has one rank). How a team
- * leaves together. */
+ * failing rank, with that rank's message recorded on all ("rank 2: ..."; the first rank's, which is everybody's where
+ * all ranks fail alike, as it is). How a team leaves together. */
 lemoe_status lemoe_comm_agree(lemoe_comm *comm, lemoe_status local) LEMOE_MUST_CHECK;
 /* Local. Every function with collectives inside ends with this, around the status of its work: a rank that failed
  * between two of them cannot reach its team's next agreement, and the others would wait for it for ever. So with more
