@@ -38,9 +38,25 @@ typedef struct run {
     double batch_began, next_commit;
     int64_t batch_tokens, batch_steps;
     double last_loss;
+    lemoe_run_progress progress;
 } run;
 
 static lemoe_status agree(const run *r, lemoe_status local) { return lemoe_comm_agree(r->world->comm, local); }
+
+static int64_t arena_peak(const run *r) {
+    if (!r->step_arena) return 0;
+    return (int64_t)(lemoe_arena_peak_bytes(r->run_arena) + lemoe_arena_peak_bytes(r->batch_arena) +
+                     lemoe_arena_peak_bytes(r->step_arena));
+}
+
+/* Tells whoever asked how far the run is; phase NULL: as before. */
+static void tell(run *r, const char *phase) {
+    if (phase) r->progress.phase = phase;
+    if (!r->args->report) return;
+    r->progress.n_batch = r->context.n_batch;
+    r->progress.peak_bytes = arena_peak(r);
+    r->args->report(r->args->report_context, &r->progress);
+}
 
 /* ---- 1. the editor registers its seams, which gives the cut ---- */
 
@@ -190,7 +206,10 @@ static lemoe_status log_step(void *context, const lemoe_step_record *record) {
     LEMOE_TRY(r->sticky);
     r->batch_tokens += record->n_tok;
     r->batch_steps++;
-    r->last_loss = record->loss;
+    r->last_loss = r->progress.loss = record->loss;
+    r->progress.n_step++;
+    r->progress.train_seconds += record->seconds;
+    tell(r, NULL);
     if (!r->is_first) return LEMOE_OK;
     int64_t row = r->n_step++;
     LEMOE_TRY(lemoe_results_put_i64(r->results, "/train/batch", row, 1, &record->batch));
@@ -207,8 +226,10 @@ static lemoe_status score_milestone(run *r, int64_t n_done, bool from_last) {
 }
 
 static lemoe_status put_cost(run *r, int64_t batch, double seconds) {
-    int64_t peak = (int64_t)(lemoe_arena_peak_bytes(r->run_arena) + lemoe_arena_peak_bytes(r->batch_arena) +
-                             lemoe_arena_peak_bytes(r->step_arena));
+    int64_t peak = arena_peak(r), predicted = r->args->predicted_bytes;
+    double step = r->args->predicted_step_seconds;
+    if (predicted > 0) LEMOE_TRY(lemoe_results_put_i64(r->results, "/cost/predicted_bytes", batch, 1, &predicted));
+    if (step > 0) LEMOE_TRY(lemoe_results_put_f64(r->results, "/cost/predicted_step_seconds", batch, 1, &step));
     LEMOE_TRY(lemoe_results_put_f64(r->results, "/cost/seconds", batch, 1, &seconds));
     LEMOE_TRY(lemoe_results_put_i64(r->results, "/cost/tokens", batch, 1, &r->batch_tokens));
     return lemoe_results_put_i64(r->results, "/cost/peak_bytes", batch, 1, &peak);
@@ -229,6 +250,12 @@ static lemoe_status score_batch(run *r, int64_t batch) {
     if (r->config->eval.immediate)
         LEMOE_TRY(agree(r, lemoe_evaluator_score(r->evaluator, LEMOE_MOMENT_IMMEDIATE, batch, 1, &means)));
     report_batch(r, batch, &means);
+    r->progress.n_batch_done = batch + 1;
+    r->progress.immediate[0] = means.reliability;
+    r->progress.immediate[1] = means.generality;
+    r->progress.immediate[2] = means.locality;
+    tell(r, NULL);
+    r->progress.immediate[0] = r->progress.immediate[1] = r->progress.immediate[2] = NAN;
     return batch + 1 < r->context.n_batch && is_milestone(r, batch + 1) ? score_milestone(r, batch + 1, false)
                                                                         : LEMOE_OK;
 }
@@ -328,12 +355,19 @@ lemoe_status lemoe_run_execute(const lemoe_run_args *args) {
     lemoe_status status = LEMOE_OK;
     run r = {.args = args, .world = args->world, .config = args->config};
     r.is_first = lemoe_comm_rank(args->world->comm) == 0;
+    r.progress = (lemoe_run_progress){
+        .phase = "opening", .loss = NAN, .immediate = {NAN, NAN, NAN}
+    };
+    tell(&r, NULL);
     LEMOE_TRY_GOTO(lemoe_world_prepare(r.world, r.config));
     LEMOE_TRY_GOTO(agree(&r, open_editor(&r)));
     LEMOE_TRY_GOTO(open_stream(&r));
     LEMOE_TRY_GOTO(open_results(&r));
+    tell(&r, "base");
     LEMOE_TRY_GOTO(score_base(&r));
+    tell(&r, "editing");
     LEMOE_TRY_GOTO(edit(&r));
+    tell(&r, "final");
     LEMOE_TRY_GOTO(score_final(&r));
     LEMOE_TRY_GOTO(agree(&r, save_adaptor(&r)));
 out:

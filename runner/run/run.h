@@ -7,12 +7,28 @@
 
 #include "runner/world/world.h"
 
+/* How far a run is, for displays and estimates. */
+typedef struct lemoe_run_progress {
+    const char *phase; /* opening, base, editing, final */
+    int64_t n_batch, n_batch_done;
+    int64_t n_step;       /* updates since this execution began */
+    double train_seconds; /* of those updates */
+    double loss;          /* of the last update; NaN before the first */
+    double immediate[3];  /* reliability, generality, locality of the batch that just ended; NaN otherwise */
+    int64_t peak_bytes;   /* of the run's arenas so far */
+} lemoe_run_progress;
+
 typedef struct lemoe_run_args {
     lemoe_world *world; /* prepared or not: the run prepares it */
     const lemoe_config *config;
     const char *run_id, *identity;
     const char *output_folder; /* runs/ and cache/ are made in it */
     const char *mpi_version;
+    int64_t predicted_bytes;       /* as estimated beforehand, for /cost; 0: unknown */
+    double predicted_step_seconds; /* the same; 0: unknown */
+    /* Local, on every rank, at every update, batch end and change of phase; must be quick. NULL: nobody asks. */
+    void (*report)(void *context, const lemoe_run_progress *progress);
+    void *report_context;
 } lemoe_run_args;
 
 /* Collective on the world's comm. Edits and evaluates; everything it finds is in the journal and HDF5 of run_id. The
