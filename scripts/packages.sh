@@ -8,6 +8,7 @@ packages=(
     libopenmpi-dev openmpi-bin
     libhdf5-dev libyaml-dev libjansson-dev libxxhash-dev
     libopenblas-openmp-dev librandom123-dev libsentencepiece-dev
+    libprotobuf-dev # named by sentencepiece.pc of Ubuntu 24.04
 )
 test_packages=(
     libcmocka-dev                                # unit tests
