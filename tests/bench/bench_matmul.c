@@ -19,7 +19,8 @@
 
 enum { MAX_ROUNDS = 9, ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
 
-typedef void (*gemm_fn)(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *, int);
+typedef void (*gemm_fn)(int, int, int, int, int, int, float, const float *, int, const float *, int, float, float *,
+                        int);
 typedef void (*sbgemm_fn)(int, int, int, int, int, int, float, const uint16_t *, int, const uint16_t *, int, float,
                           float *, int);
 typedef void (*threads_fn)(int);
@@ -121,7 +122,10 @@ static bool run_dnnl_bf16(bench *s, const problem *p) {
 #ifdef BENCH_HAVE_DNNL
     if (p->trans_a || (!s->bf16_product && !dnnl_prepare(s, p))) return false;
     dnnl_exec_arg_t args[3] = {
-        {DNNL_ARG_SRC, s->bf16_memory[0]}, {DNNL_ARG_WEIGHTS, s->bf16_memory[1]}, {DNNL_ARG_DST, s->bf16_memory[2]}};
+        {DNNL_ARG_SRC,     s->bf16_memory[0]},
+        {DNNL_ARG_WEIGHTS, s->bf16_memory[1]},
+        {DNNL_ARG_DST,     s->bf16_memory[2]}
+    };
     return dnnl_primitive_execute(s->bf16_product, s->stream, 3, args) == dnnl_success &&
            dnnl_stream_wait(s->stream) == dnnl_success;
 #else
@@ -188,8 +192,10 @@ static void measure(bench *s, const problem *p) {
     printf("| %s | %d | %d | %d |", p->kind, p->m, p->n, p->k);
     for (int i = 0; i < N_CANDIDATE; i++) {
         if (calls[i] > 0) qsort(seconds[i], (size_t)rounds, sizeof(double), by_value);
-        if (calls[i] > 0) printf(" %.1f |", flop / seconds[i][rounds / 2] * 1e-9);
-        else printf(" - |");
+        if (calls[i] > 0)
+            printf(" %.1f |", flop / seconds[i][rounds / 2] * 1e-9);
+        else
+            printf(" - |");
     }
     printf("\n");
     (void)fflush(stdout);
@@ -230,11 +236,11 @@ static lemoe_status run_layer(bench *s, int n_tok, int n_in, int n_out) {
 }
 
 static lemoe_status run_table(bench *s) {
-    static const int rows[] = {1, 16, 200, 1000, 2000}, small[][2] = {
-                                                            {128, 352 },
-                                                            {352, 128 },
-                                                            {128, 1024}
-    };
+    static const int rows[] =
+        {
+            1, 16, 200, 1000, 2000
+    },
+                     small[][2] = {{128, 352}, {352, 128}, {128, 1024}};
     static const int large[][2] = {
         {4096, 4096 },
         {4096, 11008}
