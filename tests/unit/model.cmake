@@ -1,0 +1,2 @@
+lemoe_unit_test(test_llama_config LINK lemoe_model_files lemoe_io lemoe_base m)
+lemoe_unit_test(test_safetensors LINK lemoe_model_files lemoe_io lemoe_base m)
