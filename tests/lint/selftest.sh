@@ -20,9 +20,9 @@ plant() {
 }
 # plant_library NAME TEXT: as it would lie in a build folder.
 plant_library() {
-    mkdir -p "$copy/build"
+    mkdir -p "$copy"/build/{kernels,runner}
     gcc -x c -c - -o "$copy/build/$1.o" <<<"$2"
-    ar rcs "$copy/build/$1" "$copy/build/$1.o"
+    ar rcs "$copy/build/runner/$1" "$copy/build/$1.o"
     planted+=("symbols $1")
 }
 

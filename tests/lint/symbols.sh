@@ -6,7 +6,7 @@ build=$(cd "$1" && pwd)
 
 declare -A prefix=([liblemoe_kernels.a]='cpu_' [liblemoe_model.a]='llama_')
 
-libraries=$(find "$build" -name 'liblemoe_*.a' | sort)
+libraries=$(find "$build"/{kernels,runner} -name 'liblemoe_*.a' | sort)
 [[ $libraries ]] || complain "symbols: no library below $build; build first"
 for library in $libraries; do
     name=$(basename "$library")
