@@ -79,10 +79,11 @@ static lemoe_status gather_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe
     return lemoe_op_rows_gather(m->device, x, pack->target_row, *out);
 }
 
-/* An FFN acts on each row alone, so the last one only needs the rows that predict a target - unless a seam wants them
- * all. */
+/* An FFN acts on each row alone, so the last one only needs the rows that predict a target. Products change their last
+ * bits with the number of rows, so what decides is the same with and without an editor: the cut (an editor of that FFN
+ * has it there) and what is registered, active or not. */
 static bool last_ffn_at_targets(const lemoe_llama *m, int64_t cut) {
-    return cut < 2 * m->config.n_layer && !llama_ffn_is_touched(m, m->config.n_layer - 1);
+    return cut < 2 * m->config.n_layer - 1 && !llama_ffn_is_seamed(m, m->config.n_layer - 1);
 }
 
 static lemoe_status suffix_eval(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,

@@ -61,9 +61,10 @@ struct lemoe_llama_trace {
     lemoe_tensor row_max, row_sum;   /* [n_target] of the logits */
 };
 
-/* Local. The active bypass of a layer, or NULL; whether anything touches that FFN. */
+/* Local. The active bypass of a layer, or NULL. */
 const lemoe_bypass *llama_bypass_at(const lemoe_llama *model, int64_t layer);
-bool llama_ffn_is_touched(const lemoe_llama *model, int64_t layer);
+/* Local. Whether a bypass or tap is registered at that FFN, active or not. */
+bool llama_ffn_is_seamed(const lemoe_llama *model, int64_t layer);
 /* Local. Gives input rows and output gradients to the active taps of a matrix. */
 lemoe_status llama_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix, lemoe_tensor x, lemoe_tensor dy);
 bool llama_has_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix);

@@ -112,9 +112,12 @@ bool llama_has_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix)
     return false;
 }
 
-bool llama_ffn_is_touched(const lemoe_llama *model, int64_t layer) {
-    return llama_bypass_at(model, layer) || llama_has_tap(model, layer, LEMOE_MATRIX_GATE) ||
-           llama_has_tap(model, layer, LEMOE_MATRIX_UP) || llama_has_tap(model, layer, LEMOE_MATRIX_DOWN);
+bool llama_ffn_is_seamed(const lemoe_llama *model, int64_t layer) {
+    for (int i = 0; i < model->n_bypass; i++)
+        if (model->bypasses[i].layer == layer) return true;
+    for (int i = 0; i < model->n_tap; i++)
+        if (model->taps[i].layer == layer && model->taps[i].matrix >= LEMOE_MATRIX_GATE) return true;
+    return false;
 }
 
 lemoe_status llama_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix, lemoe_tensor x, lemoe_tensor dy) {
