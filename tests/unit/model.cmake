@@ -1,2 +1,5 @@
 lemoe_unit_test(test_llama_config LINK lemoe_model_files lemoe_io lemoe_base m)
 lemoe_unit_test(test_safetensors LINK lemoe_model_files lemoe_io lemoe_base m)
+lemoe_unit_test(test_pack LINK lemoe_model lemoe_base m)
+lemoe_unit_test(test_llama LINK lemoe_model lemoe_base m)
+lemoe_unit_test(test_seams LINK lemoe_model lemoe_base m)

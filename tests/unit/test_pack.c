@@ -1,0 +1,96 @@
+#include "runner/model/pack.h"
+#include "tests/unit/fixture.h"
+
+static const int32_t ids_a[] = {1, 10, 11, 12}, ids_b[] = {1, 20, 21}, ids_c[] = {1, 30};
+
+static void items_of(lemoe_item items[3]) {
+    items[0] = (lemoe_item){.ids = ids_a, .n_tok = 4, .n_prompt = 2};
+    items[1] = (lemoe_item){.ids = ids_b, .n_tok = 3, .n_prompt = 3}; /* no targets */
+    items[2] = (lemoe_item){.ids = ids_c, .n_tok = 2, .n_prompt = 1};
+}
+
+static void assert_index(lemoe_tensor t, const int32_t *expected, int64_t n) {
+    assert_int_equal(t.dtype, LEMOE_I32);
+    assert_int_equal(lemoe_tensor_count(&t), n);
+    assert_memory_equal(t.data, expected, (size_t)n * sizeof *expected);
+}
+
+static void sequences_lie_end_to_end(void **state) {
+    lemoe_device *device = NULL;
+    lemoe_arena *arena = NULL;
+    lemoe_item items[3];
+    lemoe_pack p;
+    (void)state;
+    assert_ok(lemoe_device_open("cpu", 1, &device));
+    assert_ok(lemoe_arena_create(device, 4096, &arena));
+    items_of(items);
+    assert_ok(lemoe_pack_build(arena, items, 3, 0, &p));
+    assert_true(p.n_seq == 3 && p.n_tok == 9 && p.n_target == 3 && p.max_seq == 4);
+    assert_index(p.ids, (int32_t[]){1, 10, 11, 12, 1, 20, 21, 1, 30}, 9);
+    assert_index(p.position, (int32_t[]){0, 1, 2, 3, 0, 1, 2, 0, 1}, 9);
+    assert_index(p.seq_start, (int32_t[]){0, 4, 7, 9}, 4);
+    assert_index(p.target_row, (int32_t[]){1, 2, 7}, 3); /* the row before each target predicts it */
+    assert_index(p.target_id, (int32_t[]){11, 12, 30}, 3);
+    assert_memory_equal(p.start, ((int64_t[]){0, 4, 7, 9}), 4 * sizeof(int64_t));
+    assert_memory_equal(p.target_start, ((int64_t[]){0, 2, 2, 3}), 4 * sizeof(int64_t));
+    assert_null(p.x.data);
+    lemoe_arena_destroy(arena);
+    lemoe_device_close(device);
+}
+
+static void rows_come_from_the_items(void **state) {
+    enum { D = 2 };
+    static const float rows_a[] = {1, 2, 3, 4, 5, 6, 7, 8}, rows_b[] = {11, 12, 13, 14, 15, 16},
+                       rows_c[] = {21, 22, 23, 24};
+    static const float expected[] = {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 21, 22, 23, 24};
+    lemoe_device *device = NULL;
+    lemoe_arena *arena = NULL;
+    lemoe_item items[3];
+    lemoe_pack p;
+    (void)state;
+    assert_ok(lemoe_device_open("cpu", 1, &device));
+    assert_ok(lemoe_arena_create(device, 4096, &arena));
+    items_of(items);
+    items[0].cut_rows = rows_a;
+    items[1].cut_rows = rows_b;
+    items[2].cut_rows = rows_c;
+    assert_ok(lemoe_pack_build(arena, items, 3, D, &p));
+    assert_true(p.x.shape[0] == 9 && p.x.shape[1] == D);
+    assert_memory_equal(p.x.data, expected, sizeof expected);
+    lemoe_arena_destroy(arena);
+    lemoe_device_close(device);
+}
+
+/* Item order, fixed budget, at least one item. */
+static void packs_are_split_by_one_rule(void **state) {
+    static const int64_t length[] = {3, 4, 3, 20, 1, 1, 9};
+    lemoe_item items[7] = {{0}};
+    (void)state;
+    for (int i = 0; i < 7; i++) items[i].n_tok = length[i];
+    static const int64_t ends_of_10[] = {3, 4, 6, 7}, ends_of_11[] = {3, 4, 7}, ends_of_1[] = {1, 2, 3, 4, 5, 6, 7};
+    static const struct {
+        int64_t budget, n;
+        const int64_t *ends;
+    } cases[] = {
+        {10, 4, ends_of_10},
+        {11, 3, ends_of_11},
+        {1,  7, ends_of_1 },
+    };
+    for (int c = 0; c < 3; c++) {
+        int64_t begin = 0;
+        for (int64_t i = 0; i < cases[c].n; i++) {
+            begin = lemoe_pack_split(items, 7, begin, cases[c].budget);
+            assert_int_equal(begin, cases[c].ends[i]);
+        }
+        assert_int_equal(begin, 7);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sequences_lie_end_to_end),
+        cmocka_unit_test(rows_come_from_the_items),
+        cmocka_unit_test(packs_are_split_by_one_rule),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
