@@ -183,6 +183,47 @@ static lemoe_status load_weights(lemoe_llama *model) {
     return LEMOE_OK;
 }
 
+/* ---- checking without loading ---- */
+
+static lemoe_status check_matrix(const lemoe_safetensors *file, const char *name, int64_t rows, int64_t columns) {
+    lemoe_tensor whole;
+    return lemoe_safetensors_get(file, name, 2, (int64_t[]){rows, columns}, &whole);
+}
+
+static lemoe_status check_layer(const lemoe_safetensors *file, const lemoe_llama_config *c, int64_t layer) {
+    static const char *const norms[] = {"input_layernorm", "post_attention_layernorm"};
+    char name[NAME_BYTES];
+    lemoe_tensor norm;
+    for (int i = 0; i < 2; i++) {
+        (void)snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (ll)layer, norms[i]);
+        LEMOE_TRY(lemoe_safetensors_get(file, name, 1, &c->d_model, &norm));
+    }
+    for (int m = 0; m < LEMOE_MATRIX_COUNT; m++) {
+        int64_t rows = 0, columns = 0;
+        whole_shape(c, (lemoe_matrix)m, &rows, &columns);
+        (void)snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (ll)layer, matrix_name[m]);
+        LEMOE_TRY(check_matrix(file, name, rows, columns));
+    }
+    return LEMOE_OK;
+}
+
+static lemoe_status check_weights(const lemoe_safetensors *file, const lemoe_llama_config *c) {
+    lemoe_tensor norm;
+    LEMOE_TRY(check_matrix(file, "model.embed_tokens.weight", c->n_vocab, c->d_model));
+    if (!c->tied_embeddings) LEMOE_TRY(check_matrix(file, "lm_head.weight", c->n_vocab, c->d_model));
+    LEMOE_TRY(lemoe_safetensors_get(file, "model.norm.weight", 1, &c->d_model, &norm));
+    for (int64_t l = 0; l < c->n_layer; l++) LEMOE_TRY(check_layer(file, c, l));
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_llama_folder_check(const char *folder, const lemoe_llama_config *config) {
+    lemoe_safetensors *file = NULL;
+    LEMOE_TRY(lemoe_safetensors_open(folder, &file));
+    lemoe_status status = check_weights(file, config);
+    lemoe_safetensors_close(file);
+    return status;
+}
+
 /* ---- fingerprint ---- */
 
 static lemoe_status fingerprint_of(const char *folder, const lemoe_safetensors *file, char out[33]) {

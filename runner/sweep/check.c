@@ -25,6 +25,7 @@ static lemoe_status check_model(const lemoe_config *config, inputs *in) {
     *in = (inputs){0};
     LEMOE_TRY(lemoe_llama_config_read(config->model.path, &in->shape));
     LEMOE_TRY(lemoe_tokenizer_open(config->model.path, in->shape.n_vocab, &in->tokenizer));
+    LEMOE_TRY(lemoe_llama_folder_check(config->model.path, &in->shape));
     LEMOE_TRY(lemoe_llama_folder_fingerprint(config->model.path, in->model_fingerprint, &in->weight_bytes));
     in->model_of = config;
     return LEMOE_OK;
