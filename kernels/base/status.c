@@ -18,11 +18,18 @@ static void trace_append(const char *file, int line, const char *function) {
                        function ? " " : "", function ? function : "");
 }
 
+/* Names out of files and arguments go into messages; a message stays one line, and moves no cursor. */
+static void make_one_line(char *text) {
+    for (char *at = text; *at; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f) *at = '?';
+}
+
 lemoe_status lemoe_raise_at(const char *file, int line, lemoe_status code, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(error_message, MESSAGE_BYTES, format, arguments);
     va_end(arguments);
+    make_one_line(error_message);
     error_trace[0] = '\0';
     trace_append(file, line, NULL);
     return code;
@@ -43,6 +50,7 @@ void lemoe_error_prefix(const char *format, ...) {
     va_start(arguments, format);
     (void)vsnprintf(error_message, MESSAGE_BYTES, format, arguments);
     va_end(arguments);
+    make_one_line(error_message);
     size_t used = strlen(error_message), left = MESSAGE_BYTES - used;
     if (left < 4) return;
     size_t kept = strlen(old) < left - 3 ? strlen(old) : left - 3; /* what does not fit is cut */

@@ -5,19 +5,12 @@
 
 enum { MESSAGE_BYTES = 1536, OVERRIDE_BYTES = 121 };
 
-static void make_one_line(char *text) {
-    for (char *at = text; *at; at++)
-        if ((unsigned char)*at < 0x20 || *at == 0x7f) *at = '?';
-}
-
 static lemoe_status raise_at_place(const lemoe_config_args *args, lemoe_config_place place, char *message) {
-    make_one_line(message);
     if (place.i_override < 1 || place.i_override > args->n_override)
         return lemoe_raise(LEMOE_ERR_CONFIG, "%.300s:%lld:%lld: %s", args->path, (long long)place.line,
                            (long long)place.column, message);
     char override[OVERRIDE_BYTES];
     (void)snprintf(override, sizeof override, "%s", args->overrides[place.i_override - 1]);
-    make_one_line(override);
     return lemoe_raise(LEMOE_ERR_CONFIG, "override %lld ('%s'): %s", (long long)place.i_override, override, message);
 }
 
