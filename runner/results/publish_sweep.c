@@ -147,6 +147,7 @@ lemoe_status lemoe_results_publish_sweep(const char *folder, const char *const *
     char *path = NULL;
     lemoe_status status = LEMOE_OK;
     LEMOE_TRY(check_names(&t));
+    LEMOE_TRY_GOTO(lemoe_file_make_folders(folder)); /* no run may have come as far as making it */
     LEMOE_TRY_GOTO(lemoe_file_join(folder, "sweep.h5", &path));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n_rows, sizeof *t.summaries, &t.summaries));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n_rows, sizeof *t.f64, &t.f64));
