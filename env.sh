@@ -1,7 +1,9 @@
-# Source this (`. ./env.sh`, from any directory, in bash): puts the build on PATH and tells Open MPI how to behave on a
+# shellcheck shell=bash
+# Source this (`. ./env.sh`, in bash or zsh from any directory): puts the build on PATH and tells Open MPI how to behave on a
 # small machine. Never sets Open MPI's recovery mode: exit statuses would be lost, and lemoe-run refuses to start under it.
 
-_lemoe_bin=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/build/release
+# shellcheck disable=SC2128 # its first element; zsh has the path in $0, and other shells find us in their own directory
+_lemoe_bin=$(cd "$(dirname "${BASH_SOURCE:-$0}")" && pwd)/build/release
 case ":$PATH:" in
 *":$_lemoe_bin:"*) ;;
 *) export PATH="$_lemoe_bin:$PATH" ;;
