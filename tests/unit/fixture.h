@@ -94,4 +94,34 @@ static inline double relative_error(const float *a, const double *b, int64_t n, 
         if (!(fabs(assert_a_ - assert_b_) <= (limit))) fail_msg("%s: %.17g, not %.17g", #a, assert_a_, assert_b_);     \
     } while (0)
 
+/* ---- gradients ---- */
+
+typedef double (*scalar_of)(void *context);
+
+/* d value / d *x by a fourth-order difference: error h^4 for the formula, noise of the value / h for rounding. */
+static inline double difference_of(scalar_of value, void *context, float *x, double step) {
+    static const double at[] = {1, -1, 2, -2};
+    double v[4];
+    float before = *x;
+    for (int i = 0; i < 4; i++) {
+        *x = (float)((double)before + at[i] * step);
+        v[i] = value(context);
+    }
+    *x = before;
+    return (8.0 * (v[0] - v[1]) - (v[2] - v[3])) / (12.0 * step);
+}
+
+/* The gradient of every stride-th of n numbers at x against differences, norm-wise. */
+static inline void assert_gradient_of(const char *what, scalar_of value, void *context, float *x, const float *gradient,
+                                      int64_t n, int64_t stride, double step) {
+    double difference = 0, size = 0;
+    for (int64_t i = 0; i < n; i += stride) {
+        double want = difference_of(value, context, x + i, step);
+        difference += ((double)gradient[i] - want) * ((double)gradient[i] - want);
+        size += want * want;
+    }
+    double error = sqrt(difference / size);
+    if (!(size > 0 && error < 2e-3)) fail_msg("gradient of %s: relative error %.3g", what, error);
+}
+
 #endif

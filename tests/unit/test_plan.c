@@ -160,6 +160,68 @@ static void kmeans_finds_clusters_that_are_far_apart(void **state) {
     lemoe_plan_destroy(plan);
 }
 
+static void unit_row(int64_t i, double *row) {
+    double squared = 0;
+    for (int64_t j = 0; j < D; j++) squared += (double)features[i * D + j] * features[i * D + j];
+    for (int64_t j = 0; j < D; j++) row[j] = features[i * D + j] / sqrt(squared);
+}
+
+static double squared_distance(int64_t i, const double *centre) {
+    double row[D], sum = 0;
+    unit_row(i, row);
+    for (int64_t j = 0; j < D; j++) sum += (row[j] - centre[j]) * (row[j] - centre[j]);
+    return sum;
+}
+
+/* Inertia, from centres that are formed; *misplaced counts pairs of a point and a centre nearer to it than its own. */
+static double inertia_of(int64_t n, const int64_t *label, int64_t k, int64_t *misplaced) {
+    double centre[MAX_EDIT][D] = {{0}}, size[MAX_EDIT] = {0}, row[D], inertia = 0;
+    for (int64_t i = 0; i < n; i++) {
+        unit_row(i, row);
+        for (int64_t j = 0; j < D; j++) centre[label[i]][j] += row[j];
+        size[label[i]]++;
+    }
+    for (int64_t c = 0; c < k; c++)
+        for (int64_t j = 0; j < D; j++) centre[c][j] /= size[c];
+    *misplaced = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double own = squared_distance(i, centre[label[i]]);
+        inertia += own;
+        for (int64_t c = 0; c < k; c++) *misplaced += squared_distance(i, centre[c]) < own - 1e-9;
+    }
+    return inertia;
+}
+
+/* Restarts find the clusters that are there although noise blurs them, whatever the seed; one start alone does not. */
+static void kmeans_ends_at_the_best_of_its_restarts(void **state) {
+    (void)state;
+    enum { N = 96, K = 12, SEEDS = 20 };
+    int64_t truth[N], label[N], misplaced, worse_alone = 0;
+    for (int64_t i = 0; i < N; i++) truth[i] = i % K;
+    scatter(N, truth, 0.1);
+    double best = inertia_of(N, truth, K, &misplaced);
+    assert_int_equal(misplaced, 0);
+    for (uint64_t seed = 0; seed < SEEDS; seed++)
+        for (int64_t restarts = 1; restarts <= 30; restarts += 29) {
+            lemoe_plan *plan = NULL;
+            lemoe_plan_args args = {.planner = "kmeans",
+                                    .features = features,
+                                    .n_edit = N,
+                                    .d = D,
+                                    .batch_size = N / K,
+                                    .seed = seed,
+                                    .restarts = restarts};
+            assert_int_equal(lemoe_plan_create(&args, &plan), LEMOE_OK);
+            for (int64_t i = 0; i < N; i++) label[plan->edit[i]] = plan->cluster[i];
+            double inertia = inertia_of(N, label, K, &misplaced);
+            assert_int_equal(misplaced, 0);
+            if (restarts == 1) worse_alone += inertia > best * 1.001;
+            if (restarts > 1) assert_true(inertia < best * 1.001);
+            lemoe_plan_destroy(plan);
+        }
+    assert_true(worse_alone > 0);
+}
+
 /* Clusters of 15, 9 and 6 in batches of 10: the first gives away five, and only those. */
 static void balancing_moves_no_more_than_it_must(void **state) {
     (void)state;
@@ -249,6 +311,7 @@ int main(void) {
                                        cmocka_unit_test(a_plan_is_a_function_of_its_seed),
                                        cmocka_unit_test(file_and_random_need_no_features),
                                        cmocka_unit_test(kmeans_finds_clusters_that_are_far_apart),
+                                       cmocka_unit_test(kmeans_ends_at_the_best_of_its_restarts),
                                        cmocka_unit_test(balancing_moves_no_more_than_it_must),
                                        cmocka_unit_test(batches_follow_the_nearest_centre),
                                        cmocka_unit_test(points_that_coincide_are_no_trouble),

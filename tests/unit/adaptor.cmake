@@ -1,0 +1,5 @@
+lemoe_unit_test(test_anchors LINK lemoe_adaptor lemoe_base m)
+lemoe_unit_test(test_key_router LINK lemoe_adaptor lemoe_base m)
+lemoe_unit_test(test_token_router LINK lemoe_adaptor lemoe_base m)
+lemoe_unit_test(test_expert LINK lemoe_adaptor lemoe_base m)
+lemoe_unit_test(test_features LINK lemoe_adaptor lemoe_base m)
