@@ -50,7 +50,9 @@ static lemoe_status check_data(const lemoe_config *config, inputs *in) {
                                .seed = config->seed,
                                .skip_bad = config->data.bad_records == LEMOE_BAD_RECORDS_SKIP};
     LEMOE_TRY_GOTO(lemoe_dataset_open(&args, &dataset));
-    LEMOE_TRY_GOTO(lemoe_edit_stream_create(dataset, in->tokenizer, config->data.eos, in->shape.max_position, &stream));
+    status = lemoe_edit_stream_create(dataset, in->tokenizer, config->data.eos, in->shape.max_position, &stream);
+    if (status != LEMOE_OK) lemoe_error_prefix("%s", config->data.path);
+    LEMOE_TRY_GOTO(status);
     memcpy(in->data_fingerprint, dataset->fingerprint, sizeof in->data_fingerprint);
     in->data_of = config;
 out:
