@@ -62,23 +62,8 @@ static void count(kmeans *s) {
     for (int64_t i = 0; i < s->n; i++) s->size[s->label[i]]++;
 }
 
-/* A cluster that lost all its points starts again at the point farthest from its own centre. Where points coincide
- * there may be none to give: the cluster stays empty, and balancing fills it. */
-static void refill(kmeans *s) {
-    for (int64_t c = 0; c < s->k; c++) {
-        if (s->size[c] > 0) continue;
-        int64_t far = -1;
-        for (int64_t i = 0; i < s->n; i++)
-            if (s->size[s->label[i]] > 1 && s->nearest[i] > (far < 0 ? 0 : s->nearest[far])) far = i;
-        if (far < 0) return;
-        s->size[s->label[far]]--;
-        s->size[c] = 1;
-        s->label[far] = c;
-        s->nearest[far] = 0;
-    }
-}
-
-/* Distances to the means of the present clusters. */
+/* Distances to the means of the present clusters. One that lost all its points (which takes points that coincide) has
+ * no mean and stays empty; balancing fills it. */
 static void measure(kmeans *s) {
     memset(s->inner, 0, (size_t)s->k * sizeof *s->inner);
     for (int64_t i = 0; i < s->n; i++) {
@@ -128,7 +113,6 @@ static void lloyd(kmeans *s, lemoe_rng rng) {
     for (int iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
         double before = s->inertia;
         count(s);
-        refill(s);
         measure(s);
         assign(s);
         if (before - s->inertia <= tolerance * before) break;
