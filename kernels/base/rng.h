@@ -19,6 +19,7 @@ typedef enum lemoe_rng_purpose {
     LEMOE_RNG_EXPERT = 4,     /* expert weights */
     LEMOE_RNG_ROUTER = 5,     /* keys and projections */
     LEMOE_RNG_NULL_ROUTE = 6, /* prefixes that set the threshold of the null route */
+    LEMOE_RNG_ROUTER_NOISE = 7, /* noise on features while a router is fitted */
     LEMOE_RNG_TEST = 100
 } lemoe_rng_purpose;
 

@@ -2,7 +2,10 @@
 
 #include "kernels/ops.h"
 
+/* All rows in order need no copy. */
 static lemoe_status gather(lemoe_arena *arena, lemoe_tensor x, lemoe_tensor row, lemoe_tensor *out) {
+    *out = x;
+    if (row.shape[0] == x.shape[0]) return LEMOE_OK;
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, row.shape[0], x.shape[1], out));
     return lemoe_op_rows_gather(lemoe_arena_device(arena), x, row, *out);
 }
@@ -43,14 +46,12 @@ lemoe_status lemoe_dispatch_backward(lemoe_llama *model, const lemoe_dispatch *d
                                      float *d_weight) {
     lemoe_arena *arena = io->arena;
     lemoe_device *device = lemoe_arena_device(arena);
-    lemoe_tensor dy,
-        dx =
-            {
-                0
-    },
-        no_weight = {.dtype = LEMOE_F32, .n_dim = 1, .shape = {d->row.shape[0], 1, 1, 1}};
-    LEMOE_TRY(gather(arena, io->d_out, d->row, &dy));
-    LEMOE_TRY(weight_gradient(d, dy, arena, d_weight));
+    lemoe_tensor no_weight = lemoe_tensor_1d(NULL, LEMOE_F32, d->row.shape[0]), rows, dy, dx = {0};
+    LEMOE_TRY(gather(arena, io->d_out, d->row, &rows));
+    LEMOE_TRY(weight_gradient(d, rows, arena, d_weight));
+    if (!io->d_x.data && !lemoe_expert_is_training(d->expert)) return LEMOE_OK;
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, rows.shape[0], rows.shape[1], &dy));
+    LEMOE_TRY(lemoe_device_copy(device, dy.data, rows.data, lemoe_tensor_bytes(&dy)));
     LEMOE_TRY(lemoe_op_rows_scale(device, d->weight, dy));
     if (io->d_x.data) {
         LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, dy.shape[0], dy.shape[1], &dx));

@@ -7,7 +7,7 @@
 
 #include "runner/adaptor/expert.h"
 
-/* Rows on their way to one expert: host arrays of the caller, rows distinct. */
+/* Rows on their way to one expert: host arrays of the caller, rows distinct and in rising order. */
 typedef struct lemoe_row_list {
     int32_t *row;
     float *weight;
@@ -25,8 +25,8 @@ typedef struct lemoe_dispatch {
 /* Local. list->n > 0. */
 lemoe_status lemoe_dispatch_forward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_row_list *list,
                                     lemoe_bypass_io *io, lemoe_dispatch *out) LEMOE_MUST_CHECK;
-/* Local. Adds the expert's gradients, and the input gradient where io->d_x is wanted. d_weight: host [n], gets this
- * rank's part of the weights' gradients, <d_out[row], f(x)>. */
+/* Local. Adds the gradients of an expert that trains, and the input gradient where io->d_x is wanted. d_weight: host
+ * [n], gets this rank's part of the weights' gradients, <d_out[row], f(x)>. */
 lemoe_status lemoe_dispatch_backward(lemoe_llama *model, const lemoe_dispatch *dispatch, lemoe_bypass_io *io,
                                      float *d_weight) LEMOE_MUST_CHECK;
 

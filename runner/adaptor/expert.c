@@ -133,6 +133,8 @@ void lemoe_expert_freeze(lemoe_expert *e) {
     for (int i = 0; i < LEMOE_EXPERT_MAX_MATRIX; i++) e->grad[i] = (lemoe_tensor){0};
 }
 
+bool lemoe_expert_is_training(const lemoe_expert *e) { return e->grad[0].data != NULL; }
+
 /* ---- computing ---- */
 
 static lemoe_status matrix(lemoe_arena *arena, int64_t rows, int64_t columns, lemoe_tensor *out) {
@@ -192,11 +194,13 @@ static lemoe_status ffn_backward(lemoe_device *device, const lemoe_expert *e, co
     lemoe_tensor d_gate, d_up;
     LEMOE_TRY(matrix(arena, t->act.shape[0], e->width, &d_gate));
     LEMOE_TRY(matrix(arena, t->act.shape[0], e->width, &d_up));
-    LEMOE_TRY(lemoe_op_linear_dw(device, dy, t->act, e->grad[DOWN], true));
     LEMOE_TRY(lemoe_op_linear_dx(device, dy, e->w[DOWN], d_up, false));
     LEMOE_TRY(lemoe_op_swiglu_bwd(device, d_up, t->gate, t->up, d_gate, d_up));
-    LEMOE_TRY(lemoe_op_linear_dw(device, d_gate, t->rows.x, e->grad[GATE], true));
-    LEMOE_TRY(lemoe_op_linear_dw(device, d_up, t->rows.x, e->grad[UP], true));
+    if (lemoe_expert_is_training(e)) {
+        LEMOE_TRY(lemoe_op_linear_dw(device, dy, t->act, e->grad[DOWN], true));
+        LEMOE_TRY(lemoe_op_linear_dw(device, d_gate, t->rows.x, e->grad[GATE], true));
+        LEMOE_TRY(lemoe_op_linear_dw(device, d_up, t->rows.x, e->grad[UP], true));
+    }
     if (!dx.data) return LEMOE_OK;
     LEMOE_TRY(lemoe_op_linear_dx(device, d_gate, e->w[GATE], dx, true));
     return lemoe_op_linear_dx(device, d_up, e->w[UP], dx, true);
@@ -230,5 +234,5 @@ lemoe_status lemoe_expert_backward(lemoe_llama *model, const lemoe_expert *e, co
     if (e->kind == LEMOE_EXPERT_FFN) return ffn_backward(lemoe_llama_device(model), e, trace, dy, dx, arena);
     LEMOE_CHECK(!dx.data, LEMOE_ERR_UNSUPPORTED,
                 "the input gradient of a LoRA expert is not offered: nothing trains below it");
-    return lora_backward(model, e, trace, dy, arena);
+    return lemoe_expert_is_training(e) ? lora_backward(model, e, trace, dy, arena) : LEMOE_OK;
 }

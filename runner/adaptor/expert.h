@@ -44,12 +44,13 @@ lemoe_status lemoe_expert_train(lemoe_expert *expert, lemoe_arena *arena, lemoe_
                                 int64_t *n_params) LEMOE_MUST_CHECK;
 /* From now on frozen: gradients are forgotten. */
 void lemoe_expert_freeze(lemoe_expert *expert);
+bool lemoe_expert_is_training(const lemoe_expert *expert);
 
 /* Local. y[n, d_model] = f(x). */
 lemoe_status lemoe_expert_forward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_expert_rows *rows,
                                   lemoe_tensor y, lemoe_arena *arena, lemoe_expert_trace *trace) LEMOE_MUST_CHECK;
-/* Local. Adds weight gradients for dy[n, d_model]; dx: data NULL, or [n, d_model] that gets the input gradient added
- * (FFN experts only; UNSUPPORTED for LoRA, below which nothing trains). */
+/* Local. Adds weight gradients, unless the expert is frozen, for dy[n, d_model]; dx: data NULL, or [n, d_model] that
+ * gets the input gradient added (FFN experts only; UNSUPPORTED for LoRA, below which nothing trains). */
 lemoe_status lemoe_expert_backward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_expert_trace *trace,
                                    lemoe_tensor dy, lemoe_tensor dx, lemoe_arena *arena) LEMOE_MUST_CHECK;
 

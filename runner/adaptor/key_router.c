@@ -1,41 +1,62 @@
 #include "runner/adaptor/key_router.h"
 
-static const float projection_std = 0.02f, key_std = 0.01f; /* LEMOE.md 2.1, ours */
-enum { STREAM_DOWN = 0, STREAM_UP = 1, STREAM_KEY = 2 };
+#include <math.h>
 
-static lemoe_status draw(lemoe_device *device, lemoe_tensor x, uint64_t seed, uint32_t stream, float std) {
-    lemoe_fill_args fill = {
-        .x = x, .rng = lemoe_rng_make(seed, LEMOE_RNG_ROUTER, stream), .std = std, .n_columns = x.shape[1]};
-    return lemoe_op_fill_normal(device, &fill);
+enum { DOWN, UP, KEY, STREAMS = 1 << 20 }; /* streams of random numbers: a router's keys follow its projection */
+
+/* LEMOE.md 2.1 gives no initialisation: ours, or the usual one of a linear layer (PROTOTYPE.md 5b). */
+static double std_of(const lemoe_key_router *r, int64_t fan_in, bool is_key) {
+    if (r->init == LEMOE_ROUTER_INIT_FAN_IN) return is_key ? 0.1 : 1.0 / sqrt((double)fan_in);
+    return is_key ? 0.01 : 0.02;
 }
 
-lemoe_status lemoe_key_router_create(lemoe_arena *arena, int64_t d, int64_t key_dim, int64_t max_key, uint64_t seed,
-                                     lemoe_key_router *out) {
-    *out = (lemoe_key_router){.device = lemoe_arena_device(arena), .d = d, .key_dim = key_dim, .max_key = max_key};
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, max_key, d, &out->keys));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, key_dim, d, &out->w_down));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, d, key_dim, &out->w_up));
-    LEMOE_TRY(draw(out->device, out->w_down, seed, STREAM_DOWN, projection_std));
-    return draw(out->device, out->w_up, seed, STREAM_UP, projection_std);
+static lemoe_status draw(const lemoe_key_router *r, lemoe_tensor x, uint64_t seed, uint32_t stream, double std) {
+    lemoe_fill_args fill = {.x = x,
+                            .rng = lemoe_rng_make(seed, LEMOE_RNG_ROUTER, r->stream * STREAMS + stream),
+                            .std = (float)std,
+                            .n_columns = x.shape[1]};
+    return lemoe_op_fill_normal(r->device, &fill);
+}
+
+lemoe_status lemoe_key_router_create(const lemoe_key_router_args *a, lemoe_key_router *out) {
+    *out = (lemoe_key_router){.device = lemoe_arena_device(a->arena),
+                              .d = a->d,
+                              .key_dim = a->key_dim,
+                              .max_key = a->max_key,
+                              .init = a->init,
+                              .stream = a->stream};
+    LEMOE_TRY(lemoe_arena_matrix(a->arena, LEMOE_F32, a->max_key, a->d, &out->keys));
+    LEMOE_TRY(lemoe_arena_matrix(a->arena, LEMOE_F32, a->key_dim, a->d, &out->w_down));
+    LEMOE_TRY(lemoe_arena_matrix(a->arena, LEMOE_F32, a->d, a->key_dim, &out->w_up));
+    LEMOE_TRY(draw(out, out->w_down, a->seed, DOWN, std_of(out, a->d, false)));
+    return draw(out, out->w_up, a->seed, UP, std_of(out, a->key_dim, false));
 }
 
 lemoe_status lemoe_key_router_add_key(lemoe_key_router *r, uint64_t seed) {
     LEMOE_CHECK(r->n_key < r->max_key, LEMOE_ERR_STATE, "more than %lld keys", (long long)r->max_key);
-    uint32_t stream = STREAM_KEY + (uint32_t)r->n_key;
-    return draw(r->device, lemoe_tensor_rows(r->keys, r->n_key++, 1), seed, stream, key_std);
+    uint32_t stream = KEY + (uint32_t)r->n_key;
+    return draw(r, lemoe_tensor_rows(r->keys, r->n_key++, 1), seed, stream, std_of(r, r->d, true));
 }
 
-lemoe_status lemoe_key_router_train(lemoe_key_router *r, lemoe_arena *arena, lemoe_param *params, int64_t *n_params) {
+static lemoe_status gradient(lemoe_arena *arena, lemoe_tensor w, lemoe_tensor *out) {
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, w.shape[0], w.shape[1], out));
+    return lemoe_device_zero(lemoe_arena_device(arena), out->data, lemoe_tensor_bytes(out));
+}
+
+lemoe_status lemoe_key_router_train(lemoe_key_router *r, bool with_projection, double lr, lemoe_arena *arena,
+                                    lemoe_param *params, int64_t *n_params) {
     lemoe_tensor key = lemoe_tensor_rows(r->keys, r->n_key - 1, 1);
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, 1, r->d, &r->d_key));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, r->key_dim, r->d, &r->d_w_down));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, r->d, r->key_dim, &r->d_w_up));
-    const lemoe_param own[] = {
-        {.name = "key",    .place = LEMOE_PARAM_REPLICATED, .w = key,       .grad = r->d_key   },
-        {.name = "w_down", .place = LEMOE_PARAM_REPLICATED, .w = r->w_down, .grad = r->d_w_down},
-        {.name = "w_up",   .place = LEMOE_PARAM_REPLICATED, .w = r->w_up,   .grad = r->d_w_up  }
-    };
-    for (int i = 0; i < 3; i++) params[(*n_params)++] = own[i];
+    r->d_w_down = r->d_w_up = (lemoe_tensor){0};
+    LEMOE_TRY(gradient(arena, key, &r->d_key));
+    params[(*n_params)++] =
+        (lemoe_param){.name = "key", .place = LEMOE_PARAM_REPLICATED, .lr = lr, .w = key, .grad = r->d_key};
+    if (!with_projection) return LEMOE_OK;
+    LEMOE_TRY(gradient(arena, r->w_down, &r->d_w_down));
+    LEMOE_TRY(gradient(arena, r->w_up, &r->d_w_up));
+    params[(*n_params)++] =
+        (lemoe_param){.name = "w_down", .place = LEMOE_PARAM_REPLICATED, .lr = lr, .w = r->w_down, .grad = r->d_w_down};
+    params[(*n_params)++] =
+        (lemoe_param){.name = "w_up", .place = LEMOE_PARAM_REPLICATED, .lr = lr, .w = r->w_up, .grad = r->d_w_up};
     return LEMOE_OK;
 }
 
@@ -47,31 +68,31 @@ lemoe_status lemoe_key_router_forward(const lemoe_key_router *r, const float *e,
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->key_dim, &out->a));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->d, &out->v));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->n_key, &out->z));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->n_key, &out->p));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_I32, n, 1, &out->top));
     LEMOE_TRY(lemoe_device_upload(r->device, out->e.data, e, lemoe_tensor_bytes(&out->e)));
     LEMOE_TRY(lemoe_op_linear(r->device, out->e, r->w_down, out->b, false));
     LEMOE_TRY(lemoe_op_silu_fwd(r->device, out->b, out->a));
     LEMOE_TRY(lemoe_op_linear(r->device, out->a, r->w_up, out->v, false));
-    LEMOE_TRY(lemoe_op_linear(r->device, out->v, keys, out->z, false));
-    return lemoe_op_topk_softmax_fwd(r->device, out->z, out->p, out->top);
+    return lemoe_op_linear(r->device, out->v, keys, out->z, false);
 }
 
-lemoe_status lemoe_key_router_backward(const lemoe_key_router *r, const lemoe_key_scores *s, const float *dp,
-                                       lemoe_arena *arena) {
-    int64_t n = s->e.shape[0];
-    lemoe_tensor keys = lemoe_tensor_rows(r->keys, 0, r->n_key), dz, d_keys, dv, da;
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->n_key, &dz));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, r->n_key, r->d, &d_keys));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->d, &dv));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->key_dim, &da));
-    LEMOE_TRY(lemoe_device_upload(r->device, dz.data, dp, lemoe_tensor_bytes(&dz)));
-    LEMOE_TRY(lemoe_op_softmax_bwd(r->device, s->p, dz, dz));
-    LEMOE_TRY(lemoe_op_linear_dw(r->device, dz, s->v, d_keys, false));
-    LEMOE_TRY(lemoe_op_axpy(r->device, 1.0f, lemoe_tensor_rows(d_keys, r->n_key - 1, 1), r->d_key));
-    LEMOE_TRY(lemoe_op_linear_dx(r->device, dz, keys, dv, false));
+static lemoe_status projection_backward(const lemoe_key_router *r, const lemoe_key_scores *s, lemoe_tensor dv,
+                                        lemoe_arena *arena) {
+    lemoe_tensor da;
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, s->e.shape[0], r->key_dim, &da));
     LEMOE_TRY(lemoe_op_linear_dw(r->device, dv, s->a, r->d_w_up, true));
     LEMOE_TRY(lemoe_op_linear_dx(r->device, dv, r->w_up, da, false));
     LEMOE_TRY(lemoe_op_silu_bwd(r->device, da, s->b, da));
     return lemoe_op_linear_dw(r->device, da, s->e, r->d_w_down, true);
+}
+
+lemoe_status lemoe_key_router_backward(const lemoe_key_router *r, const lemoe_key_scores *s, lemoe_tensor dz,
+                                       lemoe_arena *arena) {
+    lemoe_tensor keys = lemoe_tensor_rows(r->keys, 0, r->n_key), d_keys, dv;
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, r->n_key, r->d, &d_keys));
+    LEMOE_TRY(lemoe_op_linear_dw(r->device, dz, s->v, d_keys, false));
+    LEMOE_TRY(lemoe_op_axpy(r->device, 1.0f, lemoe_tensor_rows(d_keys, r->n_key - 1, 1), r->d_key));
+    if (!r->d_w_up.data) return LEMOE_OK;
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, s->e.shape[0], r->d, &dv));
+    LEMOE_TRY(lemoe_op_linear_dx(r->device, dz, keys, dv, false));
+    return projection_backward(r, s, dv, arena);
 }

@@ -1,44 +1,54 @@
 /*
- * KV-anchor routing as printed (LEMOE.md 2.1): v = W_up silu(W_down e), z_i = k_i . v, g = softmax over the experts
- * present. One key an expert, one projection for all.
+ * Keys and a projection, as printed (LEMOE.md 2.1): v = W_up silu(W_down e), z_i = k_i . v; what is made of the scores
+ * (softmax, losses) stands in router_keys.c and key_loss.c. One key an expert; only the newest has a gradient.
  */
 #ifndef RUNNER_ADAPTOR_KEY_ROUTER_H
 #define RUNNER_ADAPTOR_KEY_ROUTER_H
 
 #include "kernels/arena.h"
 #include "kernels/ops.h"
+#include "runner/config/config.h"
 #include "runner/optim/adamw.h"
 
 typedef struct lemoe_key_router {
     lemoe_device *device;
     int64_t d, key_dim, n_key, max_key;
+    lemoe_router_init init;
+    uint32_t stream;                      /* of random numbers: tells routers of one run apart */
     lemoe_tensor keys;                    /* [max_key, d]; n_key are present */
     lemoe_tensor w_down, w_up;            /* [key_dim, d], [d, key_dim] */
     lemoe_tensor d_key, d_w_down, d_w_up; /* gradients while training: of the newest key, [1, d] */
 } lemoe_key_router;
 
+typedef struct lemoe_key_router_args {
+    lemoe_arena *arena; /* of the keys and the projection */
+    int64_t d, key_dim, max_key;
+    lemoe_router_init init;
+    uint64_t seed;
+    uint32_t stream;
+} lemoe_key_router_args;
+
 /* One pass over n features; in the arena given to it. */
 typedef struct lemoe_key_scores {
     lemoe_tensor e;       /* [n, d] */
     lemoe_tensor b, a, v; /* [n, key_dim], [n, key_dim], [n, d] */
-    lemoe_tensor z, p;    /* [n, n_key] */
-    lemoe_tensor top;     /* [n, 1] int32 */
+    lemoe_tensor z;       /* [n, n_key] */
 } lemoe_key_scores;
 
-/* Local. Projections N(0, 0.02), drawn by (seed, purpose router); no key yet. */
-lemoe_status lemoe_key_router_create(lemoe_arena *arena, int64_t d, int64_t key_dim, int64_t max_key, uint64_t seed,
-                                     lemoe_key_router *out) LEMOE_MUST_CHECK;
-/* Local. One key more, N(0, 0.01). */
+/* Local. Draws the projection by (seed, purpose router); no key yet. */
+lemoe_status lemoe_key_router_create(const lemoe_key_router_args *args, lemoe_key_router *out) LEMOE_MUST_CHECK;
+/* Local. One key more. */
 lemoe_status lemoe_key_router_add_key(lemoe_key_router *router, uint64_t seed) LEMOE_MUST_CHECK;
-/* Local. Gradients in the arena; lists the newest key and both projections as (replicated) parameters. */
-lemoe_status lemoe_key_router_train(lemoe_key_router *router, lemoe_arena *arena, lemoe_param *params,
-                                    int64_t *n_params) LEMOE_MUST_CHECK;
+/* Local. Zeroed gradients in the arena; lists the newest key and, where wanted, both projections as (replicated)
+ * parameters with their own learning rate (0: the optimiser's). */
+lemoe_status lemoe_key_router_train(lemoe_key_router *router, bool with_projection, double lr, lemoe_arena *arena,
+                                    lemoe_param *params, int64_t *n_params) LEMOE_MUST_CHECK;
 /* Local. e: host features [n, d]. */
 lemoe_status lemoe_key_router_forward(const lemoe_key_router *router, const float *e, int64_t n, lemoe_arena *arena,
                                       lemoe_key_scores *out) LEMOE_MUST_CHECK;
-/* Local. dp: host [n, n_key], dL/dg where an expert was used, 0 elsewhere. Adds gradients of the newest key and
- * projections; frozen keys still pass gradient to v. */
-lemoe_status lemoe_key_router_backward(const lemoe_key_router *router, const lemoe_key_scores *scores, const float *dp,
+/* Local. dz: device [n, n_key]. Adds gradients of the newest key and, where they train, the projections; frozen keys
+ * still pass gradient to v. */
+lemoe_status lemoe_key_router_backward(const lemoe_key_router *router, const lemoe_key_scores *scores, lemoe_tensor dz,
                                        lemoe_arena *arena) LEMOE_MUST_CHECK;
 
 #endif

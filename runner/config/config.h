@@ -18,13 +18,29 @@ typedef char lemoe_text[LEMOE_TEXT_MAX];
 typedef enum lemoe_select { LEMOE_SELECT_FIRST, LEMOE_SELECT_RANDOM } lemoe_select;
 typedef enum lemoe_bad_records { LEMOE_BAD_RECORDS_ERROR, LEMOE_BAD_RECORDS_SKIP } lemoe_bad_records;
 typedef enum lemoe_preset { LEMOE_PRESET_PAPER, LEMOE_PRESET_STABLE } lemoe_preset;
-/* LEMOE.md 2.5: forced = shared projection, always trained, the batch's own expert forced; nearest = ours: the expert
- * of the stored edit whose feature is nearest; oracle = the true expert, an upper bound. */
-typedef enum lemoe_router_mode { LEMOE_ROUTER_FORCED, LEMOE_ROUTER_NEAREST, LEMOE_ROUTER_ORACLE } lemoe_router_mode;
+/* LEMOE.md 2.5, and two of ours: fitted = keys fitted after each expert (PROTOTYPE.md 5b), nearest = the expert of the
+ * stored edit whose feature is nearest (5c). */
+typedef enum lemoe_router_mode {
+    LEMOE_ROUTER_LITERAL,
+    LEMOE_ROUTER_FORCED,
+    LEMOE_ROUTER_FROZEN_PROJ,
+    LEMOE_ROUTER_PER_EXPERT_PROJ,
+    LEMOE_ROUTER_FITTED,
+    LEMOE_ROUTER_CENTROID,
+    LEMOE_ROUTER_NEAREST,
+    LEMOE_ROUTER_ORACLE
+} lemoe_router_mode;
+/* Start of keys and projection: N(0, 0.01) and N(0, 0.02), or N(0, 0.1) and N(0, 1 / fan-in). */
+typedef enum lemoe_router_init { LEMOE_ROUTER_INIT_SMALL, LEMOE_ROUTER_INIT_FAN_IN } lemoe_router_init;
 /* What a route is computed from: mean embedding, or the FFN input of the edited layer at the last prompt token. */
 typedef enum lemoe_features { LEMOE_FEATURES_EMBEDDING_MEAN, LEMOE_FEATURES_LAST_HIDDEN } lemoe_features;
-/* Which tokens embedding_mean averages: the prompt's (BOS and target never), or the subject's. */
-typedef enum lemoe_granularity { LEMOE_GRANULARITY_INSTANCE, LEMOE_GRANULARITY_ENTITY } lemoe_granularity;
+/* Which tokens embedding_mean averages: the prompt's (BOS and target never), the subject's, or each token for itself,
+ * which then has a route of its own. */
+typedef enum lemoe_granularity {
+    LEMOE_GRANULARITY_INSTANCE,
+    LEMOE_GRANULARITY_ENTITY,
+    LEMOE_GRANULARITY_TOKEN
+} lemoe_granularity;
 typedef enum lemoe_gate { LEMOE_GATE_RAW, LEMOE_GATE_RENORM } lemoe_gate;
 typedef enum lemoe_null_route { LEMOE_NULL_NONE, LEMOE_NULL_COSINE } lemoe_null_route;
 /* How the cosine threshold is set, from edit prompts alone (PROTOTYPE.md 5c): midway between the impostors' quantile
@@ -93,6 +109,14 @@ typedef struct lemoe_config {
         lemoe_null_rule null_rule;
         double null_quantile; /* of the impostors' largest cosine, e.g. 0.98 */
         int64_t key_dim;      /* bottleneck of the projection; 0 = auto (d_model / 4) */
+        bool normalise;       /* features to length sqrt(d_model) */
+        lemoe_router_init router_init;
+        double router_lr;     /* of keys and projection; 0 = auto */
+        double router_ce;     /* weight of the router's cross-entropy; 0 = off */
+        bool replay;          /* of stored features through that cross-entropy */
+        int64_t frozen_after; /* frozen_proj: batches on which the projection still trains */
+        int64_t router_steps; /* fitted: updates a batch, at most */
+        double router_noise;  /* fitted: noise on stored features, in units of their rms */
         lemoe_expert_config expert;
     } lemoe;
     struct {

@@ -122,19 +122,39 @@ static bool copies_host(const lemoe_expert_config *expert) {
     return expert->kind == LEMOE_EXPERT_LORA && expert->init != LEMOE_INIT_ZERO_DOWN;
 }
 
+/* What does not fit together in a router, as the sentence that says so; NULL: fine. */
+static const char *router_conflict(const lemoe_config *c) {
+    lemoe_router_mode mode = c->lemoe.router;
+    bool learns_by_gate = mode <= LEMOE_ROUTER_PER_EXPERT_PROJ, cosine = c->lemoe.null_route == LEMOE_NULL_COSINE;
+    bool token = c->lemoe.granularity == LEMOE_GRANULARITY_TOKEN;
+    if (c->lemoe.gate == LEMOE_GATE_RAW && !learns_by_gate)
+        return "lemoe.gate raw is a softmax probability that trains the router, and lemoe.router fitted, centroid, "
+               "nearest and oracle use their expert at weight 1; use lemoe.gate renorm";
+    if ((c->lemoe.router_ce > 0 || c->lemoe.replay) && !learns_by_gate)
+        return "lemoe.router_ce and lemoe.replay belong to routers that train with their experts; leave them out, or "
+               "use lemoe.router literal, forced, frozen_proj or per_expert_proj";
+    if (c->lemoe.replay && c->lemoe.router_ce == 0)
+        return "lemoe.replay goes through the router's cross-entropy, which lemoe.router_ce 0 turns off; set "
+               "lemoe.router_ce";
+    if (token && (cosine || mode == LEMOE_ROUTER_NEAREST))
+        return "lemoe.granularity token would store a key for every token; lemoe.router nearest and lemoe.null cosine "
+               "need instance or entity";
+    return NULL;
+}
+
 static lemoe_status check_lemoe(const lemoe_config_source *source, lemoe_config_chosen chosen,
                                 const lemoe_config *config, const char *label) {
-    static const char *const gate[] = {"lemoe.gate", "lemoe.router", "lemoe.preset", NULL};
+    static const char *const router[] = {"lemoe.gate",        "lemoe.router", "lemoe.router_ce", "lemoe.replay",
+                                         "lemoe.granularity", "lemoe.null",   "lemoe.preset",    NULL};
     static const char *const granularity[] = {"lemoe.granularity", "lemoe.features", "lemoe.preset", NULL};
     static const char *const init[] = {"lemoe.expert.init", "lemoe.expert.kind", NULL};
-    if (config->lemoe.gate == LEMOE_GATE_RAW && config->lemoe.router == LEMOE_ROUTER_NEAREST)
-        return fail_run(source, chosen, gate, label,
-                        "lemoe.gate raw is a softmax probability, and lemoe.router nearest has no softmax; use "
-                        "lemoe.gate renorm");
-    if (config->lemoe.features == LEMOE_FEATURES_LAST_HIDDEN && config->lemoe.granularity == LEMOE_GRANULARITY_ENTITY)
+    const char *conflict = router_conflict(config);
+    if (conflict) return fail_run(source, chosen, router, label, conflict);
+    if (config->lemoe.features == LEMOE_FEATURES_LAST_HIDDEN && config->lemoe.granularity != LEMOE_GRANULARITY_INSTANCE)
         return fail_run(source, chosen, granularity, label,
-                        "lemoe.granularity entity averages the subject's embeddings, and lemoe.features last_hidden "
-                        "averages nothing; use lemoe.granularity instance or lemoe.features embedding_mean");
+                        "lemoe.granularity entity and token say which embeddings are averaged, and lemoe.features "
+                        "last_hidden averages nothing; use lemoe.granularity instance or lemoe.features "
+                        "embedding_mean");
     if (copies_host(&config->lemoe.expert))
         return fail_run(source, chosen, init, label,
                         "lemoe.expert.kind lora cannot start as a copy of the host FFN; use lemoe.expert.init "

@@ -43,10 +43,20 @@ static const lemoe_key_choice presets[] = {
     {NULL,     0                  }
 };
 static const lemoe_key_choice routers[] = {
-    {"forced",  LEMOE_ROUTER_FORCED },
-    {"nearest", LEMOE_ROUTER_NEAREST},
-    {"oracle",  LEMOE_ROUTER_ORACLE },
-    {NULL,      0                   }
+    {"literal",         LEMOE_ROUTER_LITERAL        },
+    {"forced",          LEMOE_ROUTER_FORCED         },
+    {"frozen_proj",     LEMOE_ROUTER_FROZEN_PROJ    },
+    {"per_expert_proj", LEMOE_ROUTER_PER_EXPERT_PROJ},
+    {"fitted",          LEMOE_ROUTER_FITTED         },
+    {"centroid",        LEMOE_ROUTER_CENTROID       },
+    {"nearest",         LEMOE_ROUTER_NEAREST        },
+    {"oracle",          LEMOE_ROUTER_ORACLE         },
+    {NULL,              0                           }
+};
+static const lemoe_key_choice router_inits[] = {
+    {"small",  LEMOE_ROUTER_INIT_SMALL },
+    {"fan_in", LEMOE_ROUTER_INIT_FAN_IN},
+    {NULL,     0                       }
 };
 static const lemoe_key_choice features[] = {
     {"embedding_mean", LEMOE_FEATURES_EMBEDDING_MEAN},
@@ -56,6 +66,7 @@ static const lemoe_key_choice features[] = {
 static const lemoe_key_choice granularities[] = {
     {"instance", LEMOE_GRANULARITY_INSTANCE},
     {"entity",   LEMOE_GRANULARITY_ENTITY  },
+    {"token",    LEMOE_GRANULARITY_TOKEN   },
     {NULL,       0                         }
 };
 static const lemoe_key_choice gates[] = {
@@ -179,12 +190,15 @@ static const lemoe_config_key table[] = {
     INTEGER("lemoe.layer", "18", 0, 10000, lemoe.layer, EDITOR, "block whose FFN gets the adaptor, from 0"),
     TRAINING("lemoe", lemoe.training, "2e-4", "100", "0.02", "1"),
     CHOICE("lemoe.router", "forced", routers, lemoe.router, EDITOR,
-           "how an expert is chosen: trained projection and keys, the batch's own expert forced while it trains; the "
-           "expert of the stored edit with the nearest feature; or the true expert (an upper bound)"),
+           "how an expert is chosen: by keys and a projection that train with the experts, top-1 as printed (literal) "
+           "or with the batch's own expert forced while it trains (forced; frozen_proj: the projection stays as it is; "
+           "per_expert_proj: each expert has its own); by keys fitted after each expert; by the nearest batch mean "
+           "(centroid) or the nearest stored edit; or the true expert (oracle, an upper bound)"),
     CHOICE("lemoe.features", "embedding_mean", features, lemoe.features, EDITOR,
            "what a route is computed from: mean embedding, or the edited FFN's input at the last prompt token"),
     CHOICE("lemoe.granularity", "instance", granularities, lemoe.granularity, EDITOR,
-           "tokens that `embedding_mean` averages: the prompt's, or the subject's"),
+           "tokens that `embedding_mean` averages: the prompt's, the subject's, or each token for itself, which then "
+           "has a route of its own"),
     INTEGER("lemoe.top_k", "1", 1, 1, lemoe.top_k, EDITOR, "experts an input is routed to"),
     REAL("lemoe.lambda", "1", 0, 1000, lemoe.lambda, EDITOR, "weight of the experts' output beside the host FFN's"),
     CHOICE("lemoe.gate", "raw", gates, lemoe.gate, EDITOR,
@@ -199,6 +213,21 @@ static const lemoe_config_key table[] = {
          "quantile of the impostors' cosines that `lemoe.null_rule` starts from"),
     INTEGER("lemoe.key_dim", "auto", 0, 1e6, lemoe.key_dim, EDITOR | AUTO,
             "bottleneck of the router's projection; auto = a quarter of the model's width"),
+    BOOL("lemoe.normalise", "false", lemoe.normalise, EDITOR, "scale features to length sqrt(d_model) before routing"),
+    CHOICE("lemoe.router_init", "small", router_inits, lemoe.router_init, EDITOR,
+           "start of keys and projection: N(0, 0.01) and N(0, 0.02), or N(0, 0.1) and N(0, 1 / fan-in)"),
+    REAL("lemoe.router_lr", "auto", 0, 10, lemoe.router_lr, EDITOR | AUTO,
+         "learning rate of keys and projection; auto = `lemoe.lr`, and 5e-3 for router fitted"),
+    REAL("lemoe.router_ce", "0", 0, 1000, lemoe.router_ce, EDITOR,
+         "weight of the router's own cross-entropy beside the targets' NLL; 0 = off (not in the paper)"),
+    BOOL("lemoe.replay", "false", lemoe.replay, EDITOR,
+         "store every edit's feature and replay it through that cross-entropy (not in the paper)"),
+    INTEGER("lemoe.frozen_after", "0", 0, 1e9, lemoe.frozen_after, EDITOR,
+            "router frozen_proj: batches on which the projection still trains"),
+    INTEGER("lemoe.router_steps", "300", 1, 1e6, lemoe.router_steps, EDITOR,
+            "router fitted: updates after each batch, at most"),
+    REAL("lemoe.router_noise", "0", 0, 100, lemoe.router_noise, EDITOR,
+         "router fitted: noise on stored features, in units of their root mean square"),
     EXPERT("lemoe", lemoe.expert),
 
     INTEGER("moe.layer", "18", 0, 10000, moe.layer, EDITOR, "block whose FFN gets the adaptor, from 0"),

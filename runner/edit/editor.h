@@ -5,6 +5,7 @@
 #ifndef RUNNER_EDIT_EDITOR_H
 #define RUNNER_EDIT_EDITOR_H
 
+#include "runner/adaptor/router.h"
 #include "runner/comm/tick.h"
 #include "runner/config/config.h"
 #include "runner/model/llama.h"
@@ -41,15 +42,6 @@ typedef struct lemoe_edit_batch {
     int64_t n_items;
 } lemoe_edit_batch;
 
-/* Where the editor sends a sequence. */
-typedef struct lemoe_route {
-    int64_t expert; /* -1: none */
-    double gate;    /* weight of that expert's output */
-    double margin; /* of the decision: top minus second score, or distance to the null threshold if that is nearer; NaN:
-                      none */
-    double share;  /* share of prompt tokens sent to `expert`; 1 for instance routers */
-} lemoe_route;
-
 typedef struct lemoe_editor_ops {
     const char *name; /* edit.method */
     /* Local. Whether a model of that shape can be edited with that configuration: layers, widths. Called before
@@ -66,7 +58,9 @@ typedef struct lemoe_editor_ops {
     /* The expert a batch was trained on, per item (forced ones: the batch's; token-level: most used in its last step).
      */
     lemoe_status (*route_trained)(void *editor, const lemoe_edit_batch *batch, lemoe_route *out);
-    /* Token-level routers only, Local: the expert of every prompt token (BOS left out) of the items, in order: what the
+    /* Local. Whether single tokens are routed rather than sequences. NULL: never. */
+    bool (*routes_tokens)(const void *editor);
+    /* Where they are, Local: the expert of every prompt token (BOS left out) of the items, in order: what the
      * consistency matrix counts for them. out has room for sum of n_prompt - 1. */
     lemoe_status (*route_tokens)(void *editor, const lemoe_item *items, int64_t n_items, int64_t *out);
     /* Threshold of the null route in force; NaN when there is none. */

@@ -4,7 +4,7 @@
  */
 #include "kernels/base/mem.h"
 #include "kernels/ops.h"
-#include "runner/adaptor/gather.h"
+#include "runner/adaptor/saved.h"
 #include "runner/edit/common/train.h"
 #include "runner/edit/editors.h"
 

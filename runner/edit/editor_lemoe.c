@@ -4,7 +4,7 @@
  * and stable).
  */
 #include "kernels/base/mem.h"
-#include "runner/adaptor/gather.h"
+#include "runner/adaptor/saved.h"
 #include "runner/edit/common/train.h"
 #include "runner/edit/editors.h"
 #include "runner/edit/lemoe_editor.h"
@@ -25,22 +25,30 @@ static lemoe_status lemoe_check(const lemoe_config *config, const lemoe_llama_co
     return LEMOE_OK;
 }
 
-static lemoe_status open_routing(lemoe_lemoe *e) {
+static lemoe_status open_router(lemoe_lemoe *e) {
     const lemoe_config *c = e->context.config;
-    int64_t d = lemoe_llama_config_of(e->context.model)->d_model, n_batch = e->context.n_batch;
-    int64_t key_dim = c->lemoe.key_dim ? c->lemoe.key_dim : d / 4;
-    e->has_anchors = c->lemoe.router == LEMOE_ROUTER_NEAREST || c->lemoe.null_route == LEMOE_NULL_COSINE;
-    if (c->lemoe.router == LEMOE_ROUTER_FORCED)
-        LEMOE_TRY(lemoe_key_router_create(e->context.run_arena, d, key_dim, n_batch, c->seed, &e->router));
-    return e->has_anchors ? lemoe_anchors_create(e->context.run_arena, n_batch * e->context.batch_size, d, &e->anchors)
-                          : LEMOE_OK;
+    lemoe_router_context context = {.config = c,
+                                    .device = lemoe_llama_device(e->context.model),
+                                    .run_arena = e->context.run_arena,
+                                    .batch_arena = e->context.batch_arena,
+                                    .step_arena = e->context.step_arena,
+                                    .d = lemoe_llama_config_of(e->context.model)->d_model,
+                                    .max_expert = e->context.n_batch};
+    e->router_ops = lemoe_router_find(c->lemoe.router);
+    e->has_anchors = e->router_ops->needs_anchors || c->lemoe.null_route == LEMOE_NULL_COSINE;
+    if (e->has_anchors) {
+        int64_t capacity = e->context.n_batch * e->context.batch_size;
+        LEMOE_TRY(lemoe_anchors_create(e->context.run_arena, capacity, context.d, &e->anchors));
+        context.anchors = &e->anchors;
+    }
+    return e->router_ops->open(&context, &e->router);
 }
 
 static void lemoe_close(void *editor) {
     lemoe_lemoe *e = editor;
+    if (e->router) e->router_ops->close(e->router);
     lemoe_anchors_destroy(&e->anchors);
     lemoe_mem_free(e->experts);
-    lemoe_mem_free(e->expert_of_edit);
     lemoe_mem_free(e);
 }
 
@@ -51,36 +59,63 @@ static lemoe_status lemoe_open(const lemoe_editor_context *context, void **edito
     e->context = *context;
     e->layer = context->config->lemoe.layer;
     LEMOE_TRY(lemoe_mem_alloc(context->n_batch, sizeof *e->experts, &e->experts));
-    LEMOE_TRY(open_routing(e));
+    LEMOE_TRY(open_router(e));
     lemoe_bypass bypass = {e->layer, lemoe_lemoe_forward, lemoe_lemoe_backward, e};
     return lemoe_llama_add_bypass(context->model, &bypass);
 }
 
 /* ---- a batch ---- */
 
-/* The new expert, and with the printed router its key. */
 static lemoe_status insert_expert(lemoe_lemoe *e) {
     const lemoe_config *c = e->context.config;
     LEMOE_CHECK(e->n_expert < e->context.n_batch, LEMOE_ERR_STATE, "more batches than experts");
     LEMOE_TRY(lemoe_expert_create(e->context.model, e->layer, &c->lemoe.expert, c->seed, e->n_expert,
                                   e->context.run_arena, &e->experts[e->n_expert]));
-    if (c->lemoe.router == LEMOE_ROUTER_FORCED) LEMOE_TRY(lemoe_key_router_add_key(&e->router, c->seed));
     e->n_expert++;
-    return LEMOE_OK;
+    return e->router_ops->add_expert(e->router);
+}
+
+/* What a router learns from or stores: units of the prompts, targets cut off. */
+static lemoe_status make_prompt_units(const lemoe_lemoe *e, const lemoe_item *items, int64_t n, lemoe_item **prompts,
+                                      lemoe_units *units) {
+    lemoe_unit_args args = lemoe_lemoe_unit_args(e);
+    LEMOE_TRY(lemoe_mem_alloc(n, sizeof **prompts, prompts));
+    for (int64_t i = 0; i < n; i++) {
+        (*prompts)[i] = items[i];
+        (*prompts)[i].n_tok = items[i].n_prompt;
+    }
+    return lemoe_units_make(&args, *prompts, n, units);
+}
+
+static lemoe_status with_prompt_units(lemoe_lemoe *e, const lemoe_item *items, int64_t n,
+                                      lemoe_status (*use)(void *router, const lemoe_units *units)) {
+    lemoe_item *prompts = NULL;
+    lemoe_units units = {0};
+    if (!use) return LEMOE_OK;
+    lemoe_status status = make_prompt_units(e, items, n, &prompts, &units);
+    if (status == LEMOE_OK) status = use(e->router, &units);
+    lemoe_units_free(&units);
+    lemoe_mem_free(prompts);
+    return status;
+}
+
+static lemoe_status begin_minibatch(void *editor, const lemoe_item *items, int64_t n_items) {
+    lemoe_lemoe *e = editor;
+    return with_prompt_units(e, items, n_items, e->router_ops->begin_minibatch);
 }
 
 static lemoe_status train_expert(lemoe_lemoe *e, const lemoe_edit_batch *batch, const lemoe_step_log *log) {
-    lemoe_param params[LEMOE_EXPERT_MAX_MATRIX + 3];
+    lemoe_param params[LEMOE_EXPERT_MAX_MATRIX + LEMOE_ROUTER_MAX_PARAM];
     int64_t n_params = 0;
     lemoe_expert *newest = &e->experts[e->n_expert - 1];
     LEMOE_TRY(lemoe_expert_train(newest, e->context.batch_arena, params, &n_params));
-    if (lemoe_lemoe_gate_is_raw(e))
-        LEMOE_TRY(lemoe_key_router_train(&e->router, e->context.batch_arena, params, &n_params));
+    if (e->router_ops->train) LEMOE_TRY(e->router_ops->train(e->router, params, &n_params));
     lemoe_train_args args = {.context = &e->context,
                              .training = &e->context.config->lemoe.training,
                              .batch = batch,
                              .params = params,
                              .n_params = n_params,
+                             .begin_minibatch = begin_minibatch,
                              .editor = e,
                              .log = log};
     LEMOE_TRY(lemoe_train_batch(&args));
@@ -88,38 +123,25 @@ static lemoe_status train_expert(lemoe_lemoe *e, const lemoe_edit_batch *batch, 
     return LEMOE_OK;
 }
 
-static lemoe_status note_edits(lemoe_lemoe *e, const lemoe_edit_batch *batch) {
-    for (int64_t i = 0; i < batch->n_items; i++) {
-        int64_t edit = batch->items[i].edit, known = e->n_known_edit;
-        LEMOE_TRY(lemoe_mem_grow(&e->expert_of_edit, &e->n_known_edit, edit + 1, sizeof *e->expert_of_edit));
-        for (; known < e->n_known_edit; known++) e->expert_of_edit[known] = -1;
-        e->expert_of_edit[edit] = e->n_expert - 1;
-    }
-    return LEMOE_OK;
-}
-
 static lemoe_status store_anchors(lemoe_lemoe *e, const lemoe_edit_batch *batch) {
     if (!e->has_anchors) return LEMOE_OK;
-    int64_t d = e->anchors.d, first = e->anchors.n;
-    float *features = NULL;
-    lemoe_feature_args args = lemoe_lemoe_feature_args(e);
-    LEMOE_TRY(lemoe_mem_alloc(batch->n_items * d, sizeof *features, &features));
-    lemoe_status status = lemoe_features_of(&args, batch->items, batch->n_items, features);
-    if (status == LEMOE_OK) {
-        lemoe_features_normalise(features, batch->n_items, d);
-        status = lemoe_anchors_add(&e->anchors, features, batch->n_items, e->n_expert - 1, e->context.step_arena);
-    }
-    lemoe_mem_free(features);
+    int64_t first = e->anchors.n;
+    lemoe_unit_args args = lemoe_lemoe_unit_args(e);
+    lemoe_units units = {0};
+    lemoe_status status = lemoe_units_make(&args, batch->items, batch->n_items, &units);
+    if (status == LEMOE_OK)
+        status = lemoe_anchors_add(&e->anchors, units.e, units.n, e->n_expert - 1, e->context.step_arena);
+    lemoe_units_free(&units);
     LEMOE_TRY(status);
-    return e->context.config->lemoe.null_route == LEMOE_NULL_COSINE ? lemoe_lemoe_set_threshold(e, batch, first)
-                                                                    : LEMOE_OK;
+    bool cosine = e->context.config->lemoe.null_route == LEMOE_NULL_COSINE;
+    return cosine ? lemoe_lemoe_set_threshold(e, batch, first) : LEMOE_OK;
 }
 
-static lemoe_status lemoe_edit_batch_(void *editor, const lemoe_edit_batch *batch, const lemoe_step_log *log) {
+static lemoe_status edit_batch(void *editor, const lemoe_edit_batch *batch, const lemoe_step_log *log) {
     lemoe_lemoe *e = editor;
     LEMOE_TRY(insert_expert(e));
     LEMOE_TRY(train_expert(e, batch, log));
-    LEMOE_TRY(note_edits(e, batch));
+    LEMOE_TRY(with_prompt_units(e, batch->items, batch->n_items, e->router_ops->end_batch));
     return lemoe_comm_keep_step(lemoe_llama_comm(e->context.model), store_anchors(e, batch)); /* computes prefixes */
 }
 
@@ -136,18 +158,12 @@ static int64_t lemoe_added_bytes(const void *editor) {
     const lemoe_lemoe *e = editor;
     int64_t d = lemoe_llama_config_of(e->context.model)->d_model, n = 0;
     for (int64_t i = 0; i < e->n_expert; i++) n += lemoe_expert_n_weight(&e->experts[i], d);
-    n += e->router.n_key * d + 2 * e->router.key_dim * d + (e->has_anchors ? e->anchors.n * d : 0);
+    if (e->router_ops->n_weight) n += e->router_ops->n_weight(e->router);
+    n += e->has_anchors ? e->anchors.n * d : 0;
     return n * (int64_t)sizeof(float);
 }
 
-static lemoe_status save_routing(lemoe_lemoe *e, lemoe_saved *saved) {
-    lemoe_llama *model = e->context.model;
-    if (e->router.n_key) {
-        lemoe_tensor keys = lemoe_tensor_rows(e->router.keys, 0, e->router.n_key);
-        LEMOE_TRY(lemoe_saved_add(saved, model, "router.keys.weight", keys, LEMOE_SPLIT_NONE, 0));
-        LEMOE_TRY(lemoe_saved_add(saved, model, "router.w_down.weight", e->router.w_down, LEMOE_SPLIT_NONE, 0));
-        LEMOE_TRY(lemoe_saved_add(saved, model, "router.w_up.weight", e->router.w_up, LEMOE_SPLIT_NONE, 0));
-    }
+static lemoe_status save_anchors(const lemoe_lemoe *e, lemoe_saved *saved) {
     if (!e->has_anchors || e->anchors.n == 0) return LEMOE_OK;
     for (int64_t i = 0; i < e->n_expert; i++) { /* anchors of an expert lie together, in the order of its edits */
         char name[64];
@@ -155,8 +171,8 @@ static lemoe_status save_routing(lemoe_lemoe *e, lemoe_saved *saved) {
         while (e->anchors.expert[first] != i) first++;
         while (first + n < e->anchors.n && e->anchors.expert[first + n] == i) n++;
         (void)snprintf(name, sizeof name, "anchors.%lld.features", (long long)i);
-        LEMOE_TRY(
-            lemoe_saved_add(saved, model, name, lemoe_tensor_rows(e->anchors.rows, first, n), LEMOE_SPLIT_NONE, 0));
+        LEMOE_TRY(lemoe_saved_add(saved, e->context.model, name, lemoe_tensor_rows(e->anchors.rows, first, n),
+                                  LEMOE_SPLIT_NONE, 0));
     }
     return LEMOE_OK;
 }
@@ -177,7 +193,8 @@ static lemoe_status lemoe_save(void *editor, const char *path, lemoe_dtype dtype
                               "model_fingerprint",
                               lemoe_llama_fingerprint(model)};
     lemoe_status status = lemoe_saved_add_experts(&saved, model, e->experts, e->n_expert);
-    if (status == LEMOE_OK) status = save_routing(e, &saved);
+    if (status == LEMOE_OK && e->router_ops->save) status = e->router_ops->save(e->router, &saved, model);
+    if (status == LEMOE_OK) status = save_anchors(e, &saved);
     if (status == LEMOE_OK && lemoe_comm_rank(lemoe_llama_comm(model)) == 0)
         status = lemoe_safetensors_write(path, saved.items, saved.n_item, metadata, 4);
     lemoe_saved_free(&saved);
@@ -189,9 +206,11 @@ const lemoe_editor_ops lemoe_editor_lemoe_ops = {
     .check = lemoe_check,
     .open = lemoe_open,
     .close = lemoe_close,
-    .edit_batch = lemoe_edit_batch_,
+    .edit_batch = edit_batch,
     .route = lemoe_lemoe_route,
     .route_trained = lemoe_lemoe_route_trained,
+    .routes_tokens = lemoe_lemoe_routes_tokens,
+    .route_tokens = lemoe_lemoe_route_tokens,
     .threshold = lemoe_threshold,
     .n_expert = lemoe_n_expert,
     .save = lemoe_save,

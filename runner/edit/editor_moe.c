@@ -3,7 +3,7 @@
  * token-level router trained by every batch. Nothing is frozen between batches; that is what LEMoE is compared with.
  */
 #include "kernels/base/mem.h"
-#include "runner/adaptor/gather.h"
+#include "runner/adaptor/saved.h"
 #include "runner/edit/common/train.h"
 #include "runner/edit/editors.h"
 #include "runner/edit/moe_editor.h"
@@ -108,6 +108,7 @@ const lemoe_editor_ops lemoe_editor_moe_ops = {
     .edit_batch = moe_edit_batch,
     .route = lemoe_moe_route,
     .route_trained = lemoe_moe_route_trained,
+    .routes_tokens = lemoe_moe_routes_tokens,
     .route_tokens = lemoe_moe_route_tokens,
     .n_expert = moe_n_expert,
     .save = moe_save,

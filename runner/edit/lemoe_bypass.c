@@ -1,173 +1,125 @@
 /*
- * What LEMoE adds to its FFN (LEMOE.md 1.1): h = FFN(x) + lambda g f_i(x), one expert and one weight a sequence, for
- * all its tokens. In training the newest expert is forced; otherwise the router decides, and a sequence that goes
- * nowhere keeps its bits.
+ * What LEMoE adds to its FFN (LEMOE.md 1.1): h = FFN(x) + lambda g f_i(x), one expert and one weight a unit (a sequence
+ * for all its tokens, or a single token). In training the router may force the newest expert; a unit that goes nowhere
+ * keeps its bits. The same computation forward in training and evaluation; the backward serves experts that train and
+ * the router's gates.
  */
 #include "kernels/base/mem.h"
 #include "kernels/ops.h"
 #include "runner/adaptor/dispatch.h"
 #include "runner/edit/lemoe_editor.h"
 
-/* ---- training: the newest expert on every row ---- */
+/* From forward to backward of one pack; in the arena. */
+typedef struct lemoe_note {
+    int64_t n_unit;
+    lemoe_route *routes;        /* [n_unit] */
+    int64_t *unit_of_row;       /* [n_tok] */
+    lemoe_row_list *lists;      /* [n_expert]; rows of one expert, n 0 where none goes there */
+    lemoe_dispatch *dispatches; /* [n_expert] */
+    void *kept;                 /* the router's own */
+} lemoe_note;
 
-/* From forward to backward of one pack. */
-typedef struct forced_note {
-    lemoe_expert_trace trace;
-    lemoe_tensor y;          /* [n_tok, d_model] f(x), this rank's part */
-    lemoe_key_scores scores; /* raw gate only */
-    lemoe_tensor row_gate;   /* [n_tok] lambda * g of the row's sequence; data NULL: all 1 */
-} forced_note;
+/* ---- routes of a pack, spread over its rows ---- */
 
-static lemoe_status matrix_like(lemoe_arena *arena, lemoe_tensor x, lemoe_tensor *out) {
-    return lemoe_arena_matrix(arena, LEMOE_F32, x.shape[0], x.shape[1], out);
+static lemoe_status take(lemoe_arena *arena, int64_t n, size_t item_bytes, void *out) {
+    return lemoe_arena_alloc(arena, (size_t)n * item_bytes, out);
 }
 
-/* One value a sequence, repeated over its rows, on the device. */
-static lemoe_status spread(const lemoe_pack *pack, const float *value, float factor, lemoe_arena *arena,
-                           lemoe_tensor *out) {
-    float *rows = NULL;
-    LEMOE_TRY(lemoe_mem_alloc(pack->n_tok, sizeof *rows, &rows));
+static void map_rows(const lemoe_pack *pack, const lemoe_units *units, int64_t *unit_of_row) {
     for (int64_t s = 0; s < pack->n_seq; s++)
-        for (int64_t r = pack->start[s]; r < pack->start[s + 1]; r++) rows[r] = factor * (value ? value[s] : 1.0f);
-    lemoe_status status = lemoe_arena_vector(arena, LEMOE_F32, pack->n_tok, out);
-    if (status == LEMOE_OK)
-        status = lemoe_device_upload(lemoe_arena_device(arena), out->data, rows, lemoe_tensor_bytes(out));
-    lemoe_mem_free(rows);
-    return status;
+        for (int64_t r = pack->start[s]; r < pack->start[s + 1]; r++) unit_of_row[r] = units->per_token ? r : s;
 }
 
-/* g = softmax_t of the newest key t (LEMOE.md 2.5, forced). */
-static lemoe_status raw_gates(lemoe_lemoe *e, const lemoe_pack *pack, lemoe_arena *arena, lemoe_key_scores *scores,
-                              float *gate) {
-    lemoe_status status = LEMOE_OK;
-    int64_t n = pack->n_seq, n_key = e->router.n_key;
-    float *features = NULL, *p = NULL;
-    lemoe_feature_args args = lemoe_lemoe_feature_args(e);
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * e->router.d, sizeof *features, &features));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * n_key, sizeof *p, &p));
-    LEMOE_TRY_GOTO(lemoe_features_of(&args, pack->items, n, features));
-    LEMOE_TRY_GOTO(lemoe_key_router_forward(&e->router, features, n, arena, scores));
-    LEMOE_TRY_GOTO(lemoe_device_download(e->router.device, p, scores->p.data, lemoe_tensor_bytes(&scores->p)));
-    for (int64_t s = 0; s < n; s++) gate[s] = p[s * n_key + n_key - 1];
-out:
-    lemoe_mem_free(features);
-    lemoe_mem_free(p);
-    return status;
+static lemoe_status make_lists(const lemoe_lemoe *e, int64_t n_tok, lemoe_arena *arena, lemoe_note *note) {
+    float lambda = (float)e->context.config->lemoe.lambda;
+    LEMOE_TRY(take(arena, e->n_expert, sizeof *note->lists, &note->lists));
+    LEMOE_TRY(take(arena, e->n_expert, sizeof *note->dispatches, &note->dispatches));
+    for (int64_t i = 0; i < e->n_expert; i++) note->lists[i] = (lemoe_row_list){0};
+    for (int64_t r = 0; r < n_tok; r++) {
+        const lemoe_route *route = &note->routes[note->unit_of_row[r]];
+        if (route->expert < 0) continue;
+        lemoe_row_list *list = &note->lists[route->expert];
+        if (!list->row) {
+            LEMOE_TRY(take(arena, n_tok, sizeof *list->row, &list->row));
+            LEMOE_TRY(take(arena, n_tok, sizeof *list->weight, &list->weight));
+        }
+        list->row[list->n] = (int32_t)r;
+        list->weight[list->n++] = lambda * (float)route->gate;
+    }
+    return LEMOE_OK;
 }
 
-static lemoe_status forced_gates(lemoe_lemoe *e, lemoe_bypass_io *io, forced_note *note) {
-    float lambda = (float)e->context.config->lemoe.lambda, *gate = NULL;
-    if (!lemoe_lemoe_gate_is_raw(e))
-        return lambda == 1.0f ? LEMOE_OK : spread(io->pack, NULL, lambda, io->arena, &note->row_gate);
-    LEMOE_TRY(lemoe_mem_alloc(io->pack->n_seq, sizeof *gate, &gate));
-    lemoe_status status = raw_gates(e, io->pack, io->arena, &note->scores, gate);
-    if (status == LEMOE_OK) status = spread(io->pack, gate, lambda, io->arena, &note->row_gate);
-    lemoe_mem_free(gate);
-    return status;
-}
-
-static lemoe_status forced_forward(lemoe_lemoe *e, lemoe_bypass_io *io) {
-    lemoe_llama *model = e->context.model;
-    lemoe_device *device = lemoe_llama_device(model);
-    lemoe_expert_rows rows = {io->x, io->gate, io->up, io->act};
-    forced_note *note = NULL;
-    lemoe_tensor weighted;
-    LEMOE_TRY(lemoe_arena_alloc(io->arena, sizeof *note, (void **)&note));
-    *note = (forced_note){0};
-    *io->kept = note;
-    LEMOE_TRY(matrix_like(io->arena, io->out, &note->y));
-    LEMOE_TRY(lemoe_expert_forward(model, &e->experts[e->n_expert - 1], &rows, note->y, io->arena, &note->trace));
-    LEMOE_TRY(forced_gates(e, io, note));
-    if (!note->row_gate.data) return lemoe_op_axpy(device, 1.0f, note->y, io->out);
-    LEMOE_TRY(matrix_like(io->arena, note->y, &weighted));
-    LEMOE_TRY(lemoe_device_copy(device, weighted.data, note->y.data, lemoe_tensor_bytes(&weighted)));
-    LEMOE_TRY(lemoe_op_rows_scale(device, note->row_gate, weighted));
-    return lemoe_op_axpy(device, 1.0f, weighted, io->out);
-}
-
-/* dL/dg of each sequence = lambda sum over its tokens <d_out, f(x)>; f is a partial sum, so the team adds up. */
-static lemoe_status gate_gradient(lemoe_lemoe *e, lemoe_bypass_io *io, const forced_note *note, float *dp) {
+static lemoe_status route_pack(lemoe_lemoe *e, lemoe_bypass_io *io, lemoe_note *note) {
     lemoe_status status = LEMOE_OK;
     const lemoe_pack *pack = io->pack;
-    int64_t n_key = e->router.n_key;
-    float *dot = NULL, *sum = NULL;
-    lemoe_tensor rows;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(pack->n_tok, sizeof *dot, &dot));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(pack->n_seq, sizeof *sum, &sum));
-    LEMOE_TRY_GOTO(lemoe_arena_vector(io->arena, LEMOE_F32, pack->n_tok, &rows));
-    LEMOE_TRY_GOTO(lemoe_op_row_dot(e->router.device, io->d_out, note->y, rows));
-    LEMOE_TRY_GOTO(lemoe_device_download(e->router.device, dot, rows.data, lemoe_tensor_bytes(&rows)));
-    for (int64_t s = 0; s < pack->n_seq; s++) {
-        double total = 0;
-        for (int64_t r = pack->start[s]; r < pack->start[s + 1]; r++) total += dot[r];
-        sum[s] = (float)(e->context.config->lemoe.lambda * total);
-    }
-    LEMOE_TRY_GOTO(
-        lemoe_comm_allreduce_sum(lemoe_llama_comm(e->context.model), lemoe_tensor_1d(sum, LEMOE_F32, pack->n_seq)));
-    for (int64_t s = 0; s < pack->n_seq; s++) dp[s * n_key + n_key - 1] = sum[s];
+    lemoe_unit_args args = lemoe_lemoe_unit_args(e);
+    lemoe_units units = {0};
+    LEMOE_TRY_GOTO(lemoe_units_make(&args, pack->items, pack->n_seq, &units));
+    note->n_unit = units.n;
+    LEMOE_TRY_GOTO(take(io->arena, units.n, sizeof *note->routes, &note->routes));
+    LEMOE_TRY_GOTO(take(io->arena, pack->n_tok, sizeof *note->unit_of_row, &note->unit_of_row));
+    map_rows(pack, &units, note->unit_of_row);
+    LEMOE_TRY_GOTO(io->training ? lemoe_lemoe_route_training(e, &units, io->arena, note->routes, &note->kept)
+                                : lemoe_lemoe_route_units(e, &units, note->routes));
+    LEMOE_TRY_GOTO(make_lists(e, pack->n_tok, io->arena, note));
 out:
-    lemoe_mem_free(dot);
-    lemoe_mem_free(sum);
-    return status;
-}
-
-static lemoe_status router_backward(lemoe_lemoe *e, lemoe_bypass_io *io, const forced_note *note) {
-    float *dp = NULL; /* zero but for the forced expert */
-    LEMOE_TRY(lemoe_mem_alloc(io->pack->n_seq * e->router.n_key, sizeof *dp, &dp));
-    lemoe_status status = gate_gradient(e, io, note, dp);
-    if (status == LEMOE_OK) status = lemoe_key_router_backward(&e->router, &note->scores, dp, io->arena);
-    lemoe_mem_free(dp);
-    return status;
-}
-
-lemoe_status lemoe_lemoe_backward(void *editor, lemoe_bypass_io *io) {
-    lemoe_lemoe *e = editor;
-    lemoe_device *device = lemoe_llama_device(e->context.model);
-    const forced_note *note = *io->kept;
-    lemoe_tensor dy = io->d_out;
-    if (lemoe_lemoe_gate_is_raw(e)) LEMOE_TRY(router_backward(e, io, note));
-    if (note->row_gate.data) {
-        LEMOE_TRY(matrix_like(io->arena, io->d_out, &dy));
-        LEMOE_TRY(lemoe_device_copy(device, dy.data, io->d_out.data, lemoe_tensor_bytes(&dy)));
-        LEMOE_TRY(lemoe_op_rows_scale(device, note->row_gate, dy));
-    }
-    return lemoe_expert_backward(e->context.model, &e->experts[e->n_expert - 1], &note->trace, dy, io->d_x, io->arena);
-}
-
-/* ---- inference: each sequence through its own expert ---- */
-
-static void collect_rows(const lemoe_pack *pack, const lemoe_route *routes, int64_t expert, float lambda,
-                         lemoe_row_list *list) {
-    list->n = 0;
-    for (int64_t s = 0; s < pack->n_seq; s++)
-        for (int64_t r = pack->start[s]; routes[s].expert == expert && r < pack->start[s + 1]; r++) {
-            list->row[list->n] = (int32_t)r;
-            list->weight[list->n++] = lambda * (float)routes[s].gate;
-        }
-}
-
-static lemoe_status routed_forward(lemoe_lemoe *e, lemoe_bypass_io *io) {
-    lemoe_status status = LEMOE_OK;
-    lemoe_route *routes = NULL;
-    lemoe_row_list list = {0};
-    lemoe_dispatch dispatch;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(io->pack->n_seq, sizeof *routes, &routes));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(io->pack->n_tok, sizeof *list.row, &list.row));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(io->pack->n_tok, sizeof *list.weight, &list.weight));
-    LEMOE_TRY_GOTO(lemoe_lemoe_route(e, io->pack->items, io->pack->n_seq, routes));
-    for (int64_t i = 0; i < e->n_expert; i++) {
-        collect_rows(io->pack, routes, i, (float)e->context.config->lemoe.lambda, &list);
-        if (list.n > 0) LEMOE_TRY_GOTO(lemoe_dispatch_forward(e->context.model, &e->experts[i], &list, io, &dispatch));
-    }
-out:
-    lemoe_mem_free(routes);
-    lemoe_mem_free(list.row);
-    lemoe_mem_free(list.weight);
+    lemoe_units_free(&units);
     return status;
 }
 
 lemoe_status lemoe_lemoe_forward(void *editor, lemoe_bypass_io *io) {
     lemoe_lemoe *e = editor;
+    lemoe_note *note = NULL;
     if (e->n_expert == 0) return LEMOE_OK; /* nothing inserted yet */
-    return io->training ? forced_forward(e, io) : routed_forward(e, io);
+    LEMOE_TRY(take(io->arena, 1, sizeof *note, &note));
+    *note = (lemoe_note){0};
+    *io->kept = note;
+    LEMOE_TRY(route_pack(e, io, note));
+    for (int64_t i = 0; i < e->n_expert; i++)
+        if (note->lists[i].n > 0)
+            LEMOE_TRY(
+                lemoe_dispatch_forward(e->context.model, &e->experts[i], &note->lists[i], io, &note->dispatches[i]));
+    return LEMOE_OK;
+}
+
+/* ---- backward ---- */
+
+/* Experts' gradients, and d_gate[n_unit] = lambda sum over a unit's rows of <d_out, f(x)>, this rank's part. */
+static lemoe_status experts_backward(lemoe_lemoe *e, lemoe_bypass_io *io, const lemoe_note *note, double *d_gate) {
+    lemoe_status status = LEMOE_OK;
+    float *d_weight = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(io->pack->n_tok, sizeof *d_weight, &d_weight));
+    for (int64_t i = 0; i < e->n_expert; i++) {
+        const lemoe_row_list *list = &note->lists[i];
+        if (list->n == 0) continue;
+        LEMOE_TRY_GOTO(lemoe_dispatch_backward(e->context.model, &note->dispatches[i], io, d_weight));
+        for (int64_t k = 0; k < list->n; k++) d_gate[note->unit_of_row[list->row[k]]] += d_weight[k];
+    }
+    for (int64_t u = 0; u < note->n_unit; u++) d_gate[u] *= e->context.config->lemoe.lambda;
+out:
+    lemoe_mem_free(d_weight);
+    return status;
+}
+
+/* f is a partial sum, so the team adds up. */
+static lemoe_status router_backward(lemoe_lemoe *e, lemoe_bypass_io *io, const lemoe_note *note, double *d_gate) {
+    float *whole = NULL;
+    lemoe_comm *comm = lemoe_llama_comm(e->context.model);
+    LEMOE_TRY(lemoe_comm_allreduce_sum(comm, lemoe_tensor_1d(d_gate, LEMOE_F64, note->n_unit)));
+    LEMOE_TRY(lemoe_mem_alloc(note->n_unit, sizeof *whole, &whole));
+    for (int64_t u = 0; u < note->n_unit; u++) whole[u] = (float)d_gate[u];
+    lemoe_status status = e->router_ops->backward(e->router, note->kept, note->routes, whole, io->arena);
+    lemoe_mem_free(whole);
+    return status;
+}
+
+lemoe_status lemoe_lemoe_backward(void *editor, lemoe_bypass_io *io) {
+    lemoe_lemoe *e = editor;
+    const lemoe_note *note = *io->kept;
+    double *d_gate = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(note->n_unit, sizeof *d_gate, &d_gate));
+    lemoe_status status = experts_backward(e, io, note, d_gate);
+    if (status == LEMOE_OK && e->router_ops->backward) status = router_backward(e, io, note, d_gate);
+    lemoe_mem_free(d_gate);
+    return status;
 }

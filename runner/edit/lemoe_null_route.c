@@ -7,6 +7,7 @@
 #include "kernels/base/rng.h"
 #include "runner/edit/lemoe_editor.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { DRAWS = 2, PACK_TOKENS = 2048 };
@@ -81,15 +82,14 @@ static lemoe_status note_genuine(lemoe_lemoe *e, const prefixed *p) {
     lemoe_status status = LEMOE_OK;
     int64_t d = e->anchors.d;
     float *features = NULL;
-    lemoe_feature_args args = lemoe_lemoe_feature_args(e);
+    lemoe_unit_args args = lemoe_lemoe_unit_args(e);
     LEMOE_TRY(lemoe_mem_alloc(p->n * d, sizeof *features, &features));
     for (int64_t begin = 0, end; begin < p->n; begin = end) {
         end = lemoe_pack_split(p->items, p->n, begin, PACK_TOKENS);
         LEMOE_TRY_GOTO(last_rows(e, p->items + begin, end - begin, features + begin * d));
         lemoe_tick_now(e->context.tick);
     }
-    LEMOE_TRY_GOTO(lemoe_features_of_rows(&args, features, p->n, features));
-    lemoe_features_normalise(features, p->n, d);
+    LEMOE_TRY_GOTO(lemoe_units_features_of_rows(&args, features, p->n, features));
     LEMOE_TRY_GOTO(lemoe_anchors_add_genuine(&e->anchors, features, p->anchor, p->n));
 out:
     lemoe_mem_free(features);
@@ -107,4 +107,26 @@ lemoe_status lemoe_lemoe_set_threshold(lemoe_lemoe *e, const lemoe_edit_batch *b
     }
     lemoe_anchors_set_threshold(&e->anchors, c->lemoe.null_rule, c->lemoe.null_quantile);
     return LEMOE_OK;
+}
+
+/* ---- using it ---- */
+
+static void apply_threshold(double threshold, double cosine, lemoe_route *route) {
+    double to_threshold = fabs(cosine - threshold);
+    if (isnan(route->margin) || to_threshold < route->margin) route->margin = to_threshold;
+    if (cosine >= threshold) return;
+    route->expert = -1;
+    route->gate = 0.0;
+}
+
+lemoe_status lemoe_lemoe_apply_null(lemoe_lemoe *e, const lemoe_units *units, lemoe_route *routes) {
+    double threshold = e->anchors.threshold;
+    lemoe_nearest *found = NULL;
+    if (e->context.config->lemoe.null_route != LEMOE_NULL_COSINE || isnan(threshold)) return LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_alloc(units->n, sizeof *found, &found));
+    lemoe_status status = lemoe_anchors_nearest(&e->anchors, units->e, units->n, e->context.step_arena, found);
+    for (int64_t u = 0; u < units->n && status == LEMOE_OK; u++)
+        apply_threshold(threshold, found[u].cosine, &routes[u]);
+    lemoe_mem_free(found);
+    return status;
 }

@@ -28,6 +28,7 @@ lemoe_status lemoe_moe_backward(void *editor, lemoe_bypass_io *io);
 lemoe_status lemoe_moe_count_shares(void *editor, const lemoe_item *items, int64_t n_items);
 lemoe_status lemoe_moe_route(void *editor, const lemoe_item *items, int64_t n_items, lemoe_route *out);
 lemoe_status lemoe_moe_route_trained(void *editor, const lemoe_edit_batch *batch, lemoe_route *out);
+bool lemoe_moe_routes_tokens(const void *editor);
 lemoe_status lemoe_moe_route_tokens(void *editor, const lemoe_item *items, int64_t n_items, int64_t *out);
 
 #endif

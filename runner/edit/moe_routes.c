@@ -3,6 +3,7 @@
  * at the cut: routes need no model below or above.
  */
 #include "kernels/base/mem.h"
+#include "runner/edit/common/route_summary.h"
 #include "runner/edit/moe_editor.h"
 
 #include <math.h>
@@ -74,32 +75,34 @@ lemoe_status lemoe_moe_count_shares(void *editor, const lemoe_item *items, int64
     return LEMOE_OK;
 }
 
-/* ---- routes of sequences: of the prompt's tokens, BOS left out, each to its first expert ---- */
+/* ---- routes of sequences: of the prompt's tokens, each to its first expert ---- */
 
 typedef struct route_sink {
     lemoe_route *next;
-    int64_t *count; /* [n_expert] scratch */
+    lemoe_route *tokens; /* [longest item] scratch */
+    int64_t *count;      /* [n_expert + 1] scratch */
 } route_sink;
 
 static void summarise(void *context, const lemoe_moe *e, const lemoe_item *item, const float *p, const int32_t *top) {
     route_sink *sink = context;
-    int64_t best = 0, n = item->n_prompt - 1;
-    double gate = 0;
-    memset(sink->count, 0, (size_t)e->n_expert * sizeof *sink->count);
-    for (int64_t t = 1; t <= n; t++) sink->count[top[t * e->top_k]]++;
-    for (int64_t i = 1; i < e->n_expert; i++)
-        if (sink->count[i] > sink->count[best]) best = i;
-    for (int64_t t = 1; t <= n; t++)
-        if (top[t * e->top_k] == best) gate += p[t * e->n_expert + best];
-    int64_t used = sink->count[best];
-    *sink->next++ = (lemoe_route){best, used ? gate / (double)used : NAN, NAN, n ? (double)used / (double)n : NAN};
+    for (int64_t t = 0; t < item->n_tok; t++) {
+        int32_t expert = top[t * e->top_k];
+        sink->tokens[t] = (lemoe_route){expert, p[t * e->n_expert + expert], NAN, 1.0};
+    }
+    *sink->next++ = lemoe_route_summary(sink->tokens, item, e->n_expert, sink->count);
 }
 
 lemoe_status lemoe_moe_route(void *editor, const lemoe_item *items, int64_t n_items, lemoe_route *out) {
     lemoe_moe *e = editor;
     route_sink sink = {.next = out};
-    LEMOE_TRY(lemoe_mem_alloc(e->n_expert, sizeof *sink.count, &sink.count));
-    lemoe_status status = visit(e, items, n_items, summarise, &sink);
+    lemoe_status status = LEMOE_OK;
+    int64_t longest = 0;
+    for (int64_t i = 0; i < n_items; i++) longest = items[i].n_tok > longest ? items[i].n_tok : longest;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(longest, sizeof *sink.tokens, &sink.tokens));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(e->n_expert + 1, sizeof *sink.count, &sink.count));
+    LEMOE_TRY_GOTO(visit(e, items, n_items, summarise, &sink));
+out:
+    lemoe_mem_free(sink.tokens);
     lemoe_mem_free(sink.count);
     return status;
 }
@@ -118,4 +121,9 @@ static void append_tokens(void *context, const lemoe_moe *e, const lemoe_item *i
 
 lemoe_status lemoe_moe_route_tokens(void *editor, const lemoe_item *items, int64_t n_items, int64_t *out) {
     return visit(editor, items, n_items, append_tokens, &out);
+}
+
+bool lemoe_moe_routes_tokens(const void *editor) {
+    (void)editor;
+    return true;
 }

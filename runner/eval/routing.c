@@ -15,6 +15,10 @@ struct lemoe_routing {
     double *reals;           /* [max(n_edit, n_expert + 1)] */
 };
 
+static bool routes_tokens(const lemoe_routing *r) {
+    return r->args.ops->routes_tokens && r->args.ops->routes_tokens(r->args.editor);
+}
+
 lemoe_status lemoe_routing_create(const lemoe_routing_args *args, lemoe_routing **out) {
     lemoe_routing *r = NULL;
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *r, &r));
@@ -29,7 +33,7 @@ lemoe_status lemoe_routing_create(const lemoe_routing_args *args, lemoe_routing 
     LEMOE_TRY(lemoe_mem_alloc(n > n_column ? n : n_column, sizeof *r->reals, &r->reals));
     LEMOE_TRY(lemoe_mem_alloc(n + 1, sizeof *r->token_start, &r->token_start));
     for (int64_t i = 0; i < n; i++) r->token_start[i + 1] = r->token_start[i] + stream->items[i].n_prompt - 1;
-    return args->ops->route_tokens ? lemoe_mem_alloc(r->token_start[n], sizeof *r->trained_tokens, &r->trained_tokens)
+    return routes_tokens(r) ? lemoe_mem_alloc(r->token_start[n], sizeof *r->trained_tokens, &r->trained_tokens)
                                    : LEMOE_OK;
 }
 
@@ -62,7 +66,7 @@ static lemoe_status put_experts(lemoe_routing *r, const char *name, int64_t firs
     (void)snprintf(path, sizeof path, "/routing/%s_expert", name);
     for (int64_t i = 0; i < n; i++) r->integers[i] = r->routes[i].expert;
     LEMOE_TRY(lemoe_results_put_i64(r->args.results, path, first, n, r->integers));
-    if (!r->args.ops->route_tokens) return LEMOE_OK;
+    if (!routes_tokens(r)) return LEMOE_OK;
     (void)snprintf(path, sizeof path, "/routing/%s_expert_share", name);
     return put_reals(r, path, share_of, first, n);
 }
@@ -98,7 +102,7 @@ lemoe_status lemoe_routing_after_batch(lemoe_routing *r, int64_t batch) {
     for (int64_t i = 0; i < n; i++) r->trained[first + i] = r->routes[i].expert;
     LEMOE_TRY(put_experts(r, "train", first, n));
     LEMOE_TRY(put_reals(r, "/routing/gate_train", gate_of, first, n));
-    if (ops->route_tokens)
+    if (routes_tokens(r))
         LEMOE_TRY(ops->route_tokens(r->args.editor, edit_batch.items, n, r->trained_tokens + r->token_start[first]));
     if (!ops->threshold) return LEMOE_OK;
     double threshold = ops->threshold(r->args.editor);
@@ -175,6 +179,6 @@ lemoe_status lemoe_routing_final(lemoe_routing *r, double *consistency) {
     LEMOE_TRY(put_experts(r, "final", 0, n)); /* leaves the final experts in r->integers */
     LEMOE_TRY(put_reals(r, "/routing/gate_final", gate_of, 0, n));
     LEMOE_TRY(put_reals(r, "/routing/margin", margin_of, 0, n));
-    if (r->args.ops->route_tokens) return token_consistency(r, consistency);
+    if (routes_tokens(r)) return token_consistency(r, consistency);
     return put_consistency(r, r->trained, r->integers, n, consistency);
 }

@@ -24,6 +24,8 @@ typedef struct lemoe_item {
     const float *cut_rows;       /* [n_tok, d_model] residual stream at the cut, from the prefix cache; NULL before */
     const float *embedding_mean; /* [d_model] mean embedding of the prompt's tokens without BOS; NULL before */
     const float *entity_mean;    /* [d_model] the same over the subject's tokens; embedding_mean when there are none */
+    const float *token_rows;     /* [n, d_model] embeddings of the tokens that occur anywhere; NULL before */
+    const int32_t *token_index;  /* [n_tok] row of each token in them */
 } lemoe_item;
 
 typedef struct lemoe_pack {

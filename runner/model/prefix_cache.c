@@ -7,12 +7,13 @@
 
 #include <string.h>
 
-/* Rows of every item end to end, then two mean embeddings an item. One block, so that a file is one write and one
- * mapping. */
+/* Rows of every item end to end, then two mean embeddings an item, then the embedding of each token that occurs. One
+ * block, so that a file is one write and one mapping. */
 struct lemoe_prefix_cache {
     lemoe_file_map map; /* when read from disk */
     float *computed;    /* when computed */
     int64_t n_float;
+    int32_t *token_index; /* of all items' tokens end to end: its place among those that occur */
 };
 
 typedef struct filling {
@@ -20,11 +21,15 @@ typedef struct filling {
     lemoe_arena *arena;
     lemoe_item *items; /* those with text, in order */
     int64_t n_items, n_tok, d_model;
+    int32_t *vocabulary; /* [n_distinct] the ids that occur, in order of appearance */
+    int64_t n_distinct;
     float *out;
 } filling;
 
 static float *rows_at(const filling *f, int64_t token) { return f->out + token * f->d_model; }
 static float *means_at(const filling *f, int64_t item) { return f->out + (f->n_tok + 2 * item) * f->d_model; }
+
+static float *embeddings_at(const filling *f, int64_t place) { return means_at(f, f->n_items) + place * f->d_model; }
 
 /* Prompt tokens without BOS; the subject's, or the prompt's again where the subject is not in the text. */
 static void mean_ranges(const filling *f, const lemoe_pack *pack, int64_t first, int32_t *begin, int32_t *end) {
@@ -78,26 +83,79 @@ static lemoe_status compute(const filling *f) {
     return LEMOE_OK;
 }
 
+/* The mean over one token is its embedding. */
+static lemoe_status compute_embeddings(const filling *f, int64_t first, int64_t n) {
+    lemoe_status status = LEMOE_OK;
+    lemoe_item item = {.ids = f->vocabulary + first, .n_tok = n, .n_prompt = n};
+    int32_t *places = NULL;
+    lemoe_pack pack;
+    lemoe_tensor rows;
+    size_t mark = lemoe_arena_mark(f->arena);
+    LEMOE_TRY(lemoe_mem_alloc(n + 1, sizeof *places, &places));
+    for (int64_t i = 0; i <= n; i++) places[i] = (int32_t)i;
+    LEMOE_TRY_GOTO(lemoe_pack_build(f->arena, &item, 1, 0, &pack));
+    LEMOE_TRY_GOTO(lemoe_arena_matrix(f->arena, LEMOE_F32, n, f->d_model, &rows));
+    LEMOE_TRY_GOTO(lemoe_llama_embedding_mean(f->args->model, &pack, places, places + 1, n, f->arena, rows));
+    LEMOE_TRY_GOTO(lemoe_device_download(lemoe_arena_device(f->arena), embeddings_at(f, first), rows.data,
+                                         lemoe_tensor_bytes(&rows)));
+out:
+    lemoe_arena_reset(f->arena, mark);
+    lemoe_mem_free(places);
+    return status;
+}
+
+static lemoe_status compute_all(const filling *f) {
+    LEMOE_TRY(compute(f));
+    for (int64_t first = 0; first < f->n_distinct; first += f->args->pack_tokens) {
+        int64_t left = f->n_distinct - first;
+        LEMOE_TRY(compute_embeddings(f, first, left < f->args->pack_tokens ? left : f->args->pack_tokens));
+    }
+    return LEMOE_OK;
+}
+
 /* ---- items ---- */
 
-static lemoe_status collect(const lemoe_item *items, int64_t n_items, filling *f) {
+/* Numbers the ids that occur, in order of appearance. */
+static lemoe_status number_tokens(filling *f, int32_t *token_index) {
+    int64_t n_vocab = lemoe_llama_config_of(f->args->model)->n_vocab, at = 0;
+    int32_t *place = NULL; /* + 1; 0: not seen yet */
+    LEMOE_TRY(lemoe_mem_alloc(n_vocab, sizeof *place, &place));
+    lemoe_status status = lemoe_mem_alloc(n_vocab, sizeof *f->vocabulary, &f->vocabulary);
+    for (int64_t i = 0; i < f->n_items && status == LEMOE_OK; i++)
+        for (int64_t t = 0; t < f->items[i].n_tok; t++) {
+            int32_t id = f->items[i].ids[t];
+            if (place[id] == 0) {
+                f->vocabulary[f->n_distinct++] = id;
+                place[id] = (int32_t)f->n_distinct;
+            }
+            token_index[at++] = place[id] - 1;
+        }
+    lemoe_mem_free(place);
+    return status;
+}
+
+static lemoe_status collect(const lemoe_item *items, int64_t n_items, filling *f, int32_t **token_index) {
     LEMOE_TRY(lemoe_mem_alloc(n_items, sizeof *f->items, &f->items));
     for (int64_t i = 0; i < n_items; i++) {
         if (items[i].n_tok == 0) continue;
         f->items[f->n_items++] = items[i];
         f->n_tok += items[i].n_tok;
     }
-    return LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_alloc(f->n_tok, sizeof **token_index, token_index));
+    return number_tokens(f, *token_index);
 }
 
-static void point_items(const float *data, const filling *f, lemoe_item *items, int64_t n_items) {
+static void point_items(const float *data, const int32_t *token_index, const filling *f, lemoe_item *items,
+                        int64_t n_items) {
     int64_t token = 0, present = 0;
-    const float *means = data + f->n_tok * f->d_model;
+    const float *means = data + f->n_tok * f->d_model, *embeddings = means + 2 * f->n_items * f->d_model;
     for (int64_t i = 0; i < n_items; i++) {
         if (items[i].n_tok == 0) continue;
         items[i].cut_rows = data + token * f->d_model;
         items[i].embedding_mean = means + 2 * present * f->d_model;
         items[i].entity_mean = means + (2 * present + 1) * f->d_model;
+        items[i].token_rows = embeddings;
+        items[i].token_index = token_index + token;
         token += items[i].n_tok;
         present++;
     }
@@ -126,7 +184,7 @@ static lemoe_status fill(filling *f, lemoe_prefix_cache *cache) {
     if (status == LEMOE_OK) status = lemoe_arena_create(lemoe_llama_device(f->args->model), BLOCK_BYTES, &f->arena);
     status = lemoe_comm_agree(comm, status);
     f->out = cache->computed;
-    if (status == LEMOE_OK) status = lemoe_comm_keep_step(comm, compute(f));
+    if (status == LEMOE_OK) status = lemoe_comm_keep_step(comm, compute_all(f));
     lemoe_arena_destroy(f->arena);
     return status;
 }
@@ -147,7 +205,7 @@ static lemoe_status open_filled(filling *f, lemoe_prefix_cache *cache, const flo
     char key[33], *path = NULL;
     lemoe_status status = LEMOE_OK;
     *data = NULL;
-    cache->n_float = (f->n_tok + 2 * f->n_items) * f->d_model;
+    cache->n_float = (f->n_tok + 2 * f->n_items + f->n_distinct) * f->d_model;
     if (args->folder) {
         LEMOE_TRY(lemoe_prefix_cache_file_key(args, f->items, f->n_items, key));
         LEMOE_TRY(lemoe_mem_printf(&path, "%s/prefix-%s.bin", args->folder, key));
@@ -169,16 +227,17 @@ lemoe_status lemoe_prefix_cache_open(const lemoe_prefix_cache_args *args, lemoe_
     filling f = {.args = args, .d_model = lemoe_llama_config_of(args->model)->d_model};
     const float *data = NULL;
     lemoe_status status = lemoe_mem_alloc(1, sizeof *cache, &cache);
-    if (status == LEMOE_OK) status = collect(items, n_items, &f);
+    if (status == LEMOE_OK) status = collect(items, n_items, &f, &cache->token_index);
     status = lemoe_comm_agree(lemoe_llama_comm(args->model), status);
     if (status == LEMOE_OK) status = open_filled(&f, cache, &data);
     if (status == LEMOE_OK) {
-        point_items(data, &f, items, n_items);
+        point_items(data, cache->token_index, &f, items, n_items);
         *out = cache;
     } else {
         lemoe_prefix_cache_close(cache);
     }
     lemoe_mem_free(f.items);
+    lemoe_mem_free(f.vocabulary);
     return status;
 }
 
@@ -186,6 +245,7 @@ void lemoe_prefix_cache_close(lemoe_prefix_cache *cache) {
     if (!cache) return;
     lemoe_file_map_close(&cache->map);
     lemoe_mem_free(cache->computed);
+    lemoe_mem_free(cache->token_index);
     lemoe_mem_free(cache);
 }
 

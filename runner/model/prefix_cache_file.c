@@ -18,7 +18,7 @@ typedef struct header {
     uint64_t checksum; /* XXH3-64 of the values */
 } header;
 
-static const char magic[16] = "lemoe-prefix-1\n";
+static const char magic[16] = "lemoe-prefix-2\n";
 
 /* ---- key ---- */
 

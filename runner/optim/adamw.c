@@ -62,7 +62,7 @@ static lemoe_status update(lemoe_adamw *adamw, lemoe_device *device, lemoe_comm 
                                  .grad = params[i].grad,
                                  .m = params[i].m,
                                  .v = params[i].v,
-                                 .lr = (float)adamw->lr,
+                                 .lr = (float)(params[i].lr > 0 ? params[i].lr : adamw->lr),
                                  .beta1 = (float)adamw->beta1,
                                  .beta2 = (float)adamw->beta2,
                                  .eps = (float)adamw->eps,

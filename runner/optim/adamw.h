@@ -20,6 +20,7 @@ typedef enum lemoe_param_place {
 typedef struct lemoe_param {
     const char *name;
     lemoe_param_place place;
+    double lr;            /* its own learning rate; 0: the optimiser's */
     lemoe_tensor w, grad; /* fp32, device; owned by the editor */
     lemoe_tensor m, v;    /* moments: set by lemoe_adamw_begin */
 } lemoe_param;

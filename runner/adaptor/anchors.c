@@ -1,4 +1,4 @@
-#include "runner/adaptor/anchor_router.h"
+#include "runner/adaptor/anchors.h"
 
 #include "kernels/base/mem.h"
 #include "kernels/ops.h"
@@ -21,7 +21,15 @@ void lemoe_anchors_destroy(lemoe_anchors *a) {
     *a = (lemoe_anchors){0};
 }
 
-/* cosine[n, a->n] of host features to all anchors, in host memory owned by the caller. */
+/* Features of length 1, owned by the caller. */
+static lemoe_status unit_rows(const float *features, int64_t n, int64_t d, float **out) {
+    LEMOE_TRY(lemoe_mem_alloc(n * d, sizeof **out, out));
+    memcpy(*out, features, (size_t)(n * d) * sizeof **out);
+    lemoe_units_scale_rows(*out, n, d, 1.0);
+    return LEMOE_OK;
+}
+
+/* cosine[n, a->n] of host features of length 1 to all anchors, in host memory owned by the caller. */
 static lemoe_status cosines(const lemoe_anchors *a, const float *features, int64_t n, lemoe_arena *scratch,
                             float **out) {
     size_t mark = lemoe_arena_mark(scratch);
@@ -51,9 +59,8 @@ static void update_impostors(lemoe_anchors *a, const float *cosine, int64_t firs
         }
 }
 
-lemoe_status lemoe_anchors_add(lemoe_anchors *a, const float *features, int64_t n, int64_t expert,
-                               lemoe_arena *scratch) {
-    LEMOE_CHECK(a->n + n <= a->capacity, LEMOE_ERR_STATE, "more than %lld anchors", (long long)a->capacity);
+static lemoe_status add_unit_rows(lemoe_anchors *a, const float *features, int64_t n, int64_t expert,
+                                  lemoe_arena *scratch) {
     int64_t first = a->n;
     lemoe_tensor rows = lemoe_tensor_rows(a->rows, first, n);
     LEMOE_TRY(lemoe_device_upload(a->device, rows.data, features, lemoe_tensor_bytes(&rows)));
@@ -66,20 +73,32 @@ lemoe_status lemoe_anchors_add(lemoe_anchors *a, const float *features, int64_t 
     return LEMOE_OK;
 }
 
+lemoe_status lemoe_anchors_add(lemoe_anchors *a, const float *features, int64_t n, int64_t expert,
+                               lemoe_arena *scratch) {
+    float *rows = NULL;
+    LEMOE_CHECK(a->n + n <= a->capacity, LEMOE_ERR_STATE, "more than %lld anchors", (long long)a->capacity);
+    LEMOE_TRY(unit_rows(features, n, a->d, &rows));
+    lemoe_status status = add_unit_rows(a, rows, n, expert, scratch);
+    lemoe_mem_free(rows);
+    return status;
+}
+
 lemoe_status lemoe_anchors_add_genuine(lemoe_anchors *a, const float *features, const int64_t *anchor, int64_t n) {
-    float *row = NULL;
+    float *row = NULL, *rows = NULL;
     lemoe_status status = LEMOE_OK;
-    LEMOE_TRY(lemoe_mem_alloc(a->d, sizeof *row, &row));
+    LEMOE_TRY_GOTO(unit_rows(features, n, a->d, &rows));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(a->d, sizeof *row, &row));
     LEMOE_TRY_GOTO(lemoe_mem_grow(&a->genuine, &a->genuine_capacity, a->n_genuine + n, sizeof *a->genuine));
     for (int64_t i = 0; i < n; i++) {
         lemoe_tensor stored = lemoe_tensor_rows(a->rows, anchor[i], 1);
         double dot = 0;
         LEMOE_TRY_GOTO(lemoe_device_download(a->device, row, stored.data, lemoe_tensor_bytes(&stored)));
-        for (int64_t c = 0; c < a->d; c++) dot += (double)row[c] * (double)features[i * a->d + c];
+        for (int64_t c = 0; c < a->d; c++) dot += (double)row[c] * (double)rows[i * a->d + c];
         a->genuine[a->n_genuine++] = dot;
     }
 out:
     lemoe_mem_free(row);
+    lemoe_mem_free(rows);
     return status;
 }
 
@@ -98,13 +117,17 @@ static lemoe_nearest nearest_in(const lemoe_anchors *a, const float *cosine) {
 
 lemoe_status lemoe_anchors_nearest(const lemoe_anchors *a, const float *features, int64_t n, lemoe_arena *scratch,
                                    lemoe_nearest *out) {
-    float *cosine = NULL;
+    lemoe_status status = LEMOE_OK;
+    float *cosine = NULL, *rows = NULL;
     for (int64_t i = 0; i < n; i++) out[i] = (lemoe_nearest){-1, -1.0, -1.0};
     if (a->n == 0) return LEMOE_OK;
-    LEMOE_TRY(cosines(a, features, n, scratch, &cosine));
+    LEMOE_TRY_GOTO(unit_rows(features, n, a->d, &rows));
+    LEMOE_TRY_GOTO(cosines(a, rows, n, scratch, &cosine));
     for (int64_t i = 0; i < n; i++) out[i] = nearest_in(a, cosine + i * a->n);
+out:
+    lemoe_mem_free(rows);
     lemoe_mem_free(cosine);
-    return LEMOE_OK;
+    return status;
 }
 
 static int by_value(const void *x, const void *y) {

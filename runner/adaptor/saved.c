@@ -1,4 +1,4 @@
-#include "runner/adaptor/gather.h"
+#include "runner/adaptor/saved.h"
 
 #include "kernels/base/mem.h"
 
@@ -77,6 +77,12 @@ static lemoe_status add(lemoe_saved *saved, lemoe_llama *model, const char *name
 lemoe_status lemoe_saved_add(lemoe_saved *saved, lemoe_llama *model, const char *name, lemoe_tensor shard,
                              lemoe_split split, int64_t n_whole) {
     return lemoe_comm_keep_step(lemoe_llama_comm(model), add(saved, model, name, shard, split, n_whole));
+}
+
+lemoe_status lemoe_saved_add_host(lemoe_saved *saved, lemoe_llama *model, const char *name, const float *rows,
+                                  int64_t n_rows, int64_t n_columns) {
+    bool first = lemoe_comm_rank(lemoe_llama_comm(model)) == 0;
+    return first ? add_item(saved, name, rows, n_rows, n_columns) : LEMOE_OK;
 }
 
 lemoe_status lemoe_saved_add_experts(lemoe_saved *saved, lemoe_llama *model, const lemoe_expert *experts,

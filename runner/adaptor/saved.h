@@ -1,6 +1,6 @@
 /* Gathering what a team holds in shards on its first rank, for saving. */
-#ifndef RUNNER_ADAPTOR_GATHER_H
-#define RUNNER_ADAPTOR_GATHER_H
+#ifndef RUNNER_ADAPTOR_SAVED_H
+#define RUNNER_ADAPTOR_SAVED_H
 
 #include "runner/adaptor/expert.h"
 #include "runner/model/safetensors.h"
@@ -16,6 +16,9 @@ typedef struct lemoe_saved {
  * rows or columns of the whole, for a split whose last shards are shorter. name is copied. */
 lemoe_status lemoe_saved_add(lemoe_saved *saved, lemoe_llama *model, const char *name, lemoe_tensor shard,
                              lemoe_split split, int64_t n_whole) LEMOE_MUST_CHECK;
+/* Local. The same for host rows that are equal on all ranks. */
+lemoe_status lemoe_saved_add_host(lemoe_saved *saved, lemoe_llama *model, const char *name, const float *rows,
+                                  int64_t n_rows, int64_t n_columns) LEMOE_MUST_CHECK;
 /* Collective. All matrices of experts, as expert.<i>.<matrix>.weight. */
 lemoe_status lemoe_saved_add_experts(lemoe_saved *saved, lemoe_llama *model, const lemoe_expert *experts,
                                      int64_t n_expert) LEMOE_MUST_CHECK;

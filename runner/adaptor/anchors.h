@@ -3,10 +3,10 @@
  * nearest anchor (cosine), or to none below a threshold. Nothing about an anchor ever changes, so an edit prompt's
  * route cannot: its own anchor has cosine 1. (Ours, PROTOTYPE.md 5c: not in the paper.)
  */
-#ifndef RUNNER_ADAPTOR_ANCHOR_ROUTER_H
-#define RUNNER_ADAPTOR_ANCHOR_ROUTER_H
+#ifndef RUNNER_ADAPTOR_ANCHORS_H
+#define RUNNER_ADAPTOR_ANCHORS_H
 
-#include "runner/adaptor/features.h"
+#include "runner/adaptor/units.h"
 
 typedef struct lemoe_anchors {
     lemoe_device *device;
@@ -22,10 +22,10 @@ typedef struct lemoe_anchors {
 /* Local. Room for capacity anchors in the arena. */
 lemoe_status lemoe_anchors_create(lemoe_arena *arena, int64_t capacity, int64_t d, lemoe_anchors *out) LEMOE_MUST_CHECK;
 void lemoe_anchors_destroy(lemoe_anchors *anchors);
-/* Local. Adds normalised host features[n, d] of an expert's edits. */
+/* Local. Adds host features[n, d] of an expert's edits (their direction counts, not their length). */
 lemoe_status lemoe_anchors_add(lemoe_anchors *anchors, const float *features, int64_t n, int64_t expert,
                                lemoe_arena *scratch) LEMOE_MUST_CHECK;
-/* Local. Notes genuine cosines: of normalised host features[n, d] to anchors[i]. */
+/* Local. Notes genuine cosines: of host features[n, d] to anchors[i]. */
 lemoe_status lemoe_anchors_add_genuine(lemoe_anchors *anchors, const float *features, const int64_t *anchor,
                                        int64_t n) LEMOE_MUST_CHECK;
 
@@ -35,7 +35,7 @@ typedef struct lemoe_nearest {
     int64_t expert;
     double cosine, other_cosine;
 } lemoe_nearest;
-/* Local. For normalised host features[n, d]. */
+/* Local. For host features[n, d]. */
 lemoe_status lemoe_anchors_nearest(const lemoe_anchors *anchors, const float *features, int64_t n, lemoe_arena *scratch,
                                    lemoe_nearest *out) LEMOE_MUST_CHECK;
 

@@ -1,0 +1,214 @@
+#include "runner/adaptor/router_keys.h"
+
+#include "kernels/base/mem.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- life ---- */
+
+static lemoe_status create_router(lemoe_router_keys *k, int64_t i) {
+    const lemoe_router_context *c = &k->context;
+    int64_t key_dim = c->config->lemoe.key_dim ? c->config->lemoe.key_dim : c->d / 4;
+    lemoe_key_router_args args = {.arena = c->run_arena,
+                                  .d = c->d,
+                                  .key_dim = key_dim,
+                                  .max_key = k->per_expert ? 1 : c->max_expert,
+                                  .init = c->config->lemoe.router_init,
+                                  .seed = c->config->seed,
+                                  .stream = (uint32_t)i};
+    return lemoe_key_router_create(&args, &k->routers[i]);
+}
+
+lemoe_status lemoe_router_keys_open(const lemoe_router_context *context, bool per_expert, lemoe_router_keys **out) {
+    lemoe_router_keys *k = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *k, &k));
+    *out = k;
+    k->context = *context;
+    k->per_expert = per_expert;
+    LEMOE_TRY(lemoe_mem_alloc(per_expert ? context->max_expert : 1, sizeof *k->routers, &k->routers));
+    return per_expert ? LEMOE_OK : create_router(k, 0);
+}
+
+void lemoe_router_keys_close(void *router) {
+    lemoe_router_keys *k = router;
+    if (!k) return;
+    lemoe_mem_free(k->routers);
+    lemoe_mem_free(k->replayed.e);
+    lemoe_mem_free(k->replayed.expert);
+    lemoe_mem_free(k);
+}
+
+lemoe_status lemoe_router_keys_add_expert(void *router) {
+    lemoe_router_keys *k = router;
+    int64_t i = k->per_expert ? k->n_expert : 0;
+    if (k->per_expert) LEMOE_TRY(create_router(k, i));
+    k->n_expert++;
+    return lemoe_key_router_add_key(&k->routers[i], k->context.config->seed);
+}
+
+static int64_t n_router(const lemoe_router_keys *k) { return k->per_expert ? k->n_expert : 1; }
+
+/* ---- scores ---- */
+
+/* z of single-key routers side by side. */
+static lemoe_status join_columns(const lemoe_router_keys *k, int64_t n, lemoe_key_pass *pass) {
+    lemoe_status status = LEMOE_OK;
+    float *column = NULL, *z = NULL;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *column, &column));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * k->n_expert, sizeof *z, &z));
+    for (int64_t i = 0; i < k->n_expert; i++) {
+        lemoe_tensor from = pass->scores[i].z;
+        LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, column, from.data, lemoe_tensor_bytes(&from)));
+        for (int64_t u = 0; u < n; u++) z[u * k->n_expert + i] = column[u];
+    }
+    LEMOE_TRY_GOTO(lemoe_device_upload(k->context.device, pass->z.data, z, lemoe_tensor_bytes(&pass->z)));
+out:
+    lemoe_mem_free(column);
+    lemoe_mem_free(z);
+    return status;
+}
+
+lemoe_status lemoe_router_keys_score(const lemoe_router_keys *k, const float *e, int64_t n, lemoe_arena *arena,
+                                     lemoe_key_pass *out) {
+    *out = (lemoe_key_pass){.n = n};
+    size_t n_bytes = (size_t)n_router(k) * sizeof *out->scores;
+    LEMOE_TRY(lemoe_arena_alloc(arena, n_bytes, (void **)&out->scores));
+    for (int64_t i = 0; i < n_router(k); i++)
+        LEMOE_TRY(lemoe_key_router_forward(&k->routers[i], e, n, arena, &out->scores[i]));
+    out->z = out->scores[0].z;
+    if (k->per_expert) {
+        LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, k->n_expert, &out->z));
+        LEMOE_TRY(join_columns(k, n, out));
+    }
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, k->n_expert, &out->p));
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_I32, n, 1, &out->top));
+    return lemoe_op_topk_softmax_fwd(k->context.device, out->z, out->p, out->top);
+}
+
+/* ---- backward ---- */
+
+/* The newest expert's column of dz, for its own router. */
+static lemoe_status newest_column(const lemoe_router_keys *k, lemoe_tensor dz, lemoe_arena *arena, lemoe_tensor *out) {
+    int64_t n = dz.shape[0];
+    float *whole = NULL;
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, 1, out));
+    LEMOE_TRY(lemoe_mem_alloc(n * k->n_expert, sizeof *whole, &whole));
+    lemoe_status status = lemoe_device_download(k->context.device, whole, dz.data, lemoe_tensor_bytes(&dz));
+    for (int64_t u = 0; u < n; u++) whole[u] = whole[u * k->n_expert + k->n_expert - 1];
+    if (status == LEMOE_OK) status = lemoe_device_upload(k->context.device, out->data, whole, lemoe_tensor_bytes(out));
+    lemoe_mem_free(whole);
+    return status;
+}
+
+lemoe_status lemoe_router_keys_backward(const lemoe_router_keys *k, const lemoe_key_pass *pass, lemoe_tensor dz,
+                                        lemoe_arena *arena) {
+    lemoe_tensor column;
+    if (!k->per_expert) return lemoe_key_router_backward(&k->routers[0], &pass->scores[0], dz, arena);
+    LEMOE_TRY(newest_column(k, dz, arena, &column));
+    return lemoe_key_router_backward(&k->routers[k->n_expert - 1], &pass->scores[k->n_expert - 1], column, arena);
+}
+
+/* dz = weight / n (p - onehot), and the loss. */
+static double cross_entropy_of(float *p, const int64_t *expert, int64_t n, int64_t n_expert, double weight) {
+    double loss = 0;
+    float factor = (float)(weight / (double)n);
+    for (int64_t u = 0; u < n; u++) {
+        float *row = p + u * n_expert;
+        loss -= log(fmax((double)row[expert[u]], 1e-30));
+        row[expert[u]] -= 1.0f;
+        for (int64_t i = 0; i < n_expert; i++) row[i] *= factor;
+    }
+    return loss / (double)n;
+}
+
+lemoe_status lemoe_router_keys_cross_entropy(const lemoe_router_keys *k, const float *e, const int64_t *expert,
+                                             int64_t n, double weight, double *loss) {
+    lemoe_status status = LEMOE_OK;
+    lemoe_arena *arena = k->context.step_arena;
+    size_t mark = lemoe_arena_mark(arena);
+    lemoe_key_pass pass;
+    float *p = NULL;
+    *loss = 0;
+    if (n == 0) return LEMOE_OK;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * k->n_expert, sizeof *p, &p));
+    LEMOE_TRY_GOTO(lemoe_router_keys_score(k, e, n, arena, &pass));
+    LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, p, pass.p.data, lemoe_tensor_bytes(&pass.p)));
+    *loss = cross_entropy_of(p, expert, n, k->n_expert, weight);
+    LEMOE_TRY_GOTO(lemoe_device_upload(k->context.device, pass.p.data, p, lemoe_tensor_bytes(&pass.p)));
+    LEMOE_TRY_GOTO(lemoe_router_keys_backward(k, &pass, pass.p, arena));
+out:
+    lemoe_arena_reset(arena, mark);
+    lemoe_mem_free(p);
+    return status;
+}
+
+lemoe_status lemoe_router_keys_remember(lemoe_router_keys *k, const lemoe_units *units) {
+    lemoe_replayed *r = &k->replayed;
+    int64_t d = units->d;
+    LEMOE_TRY(lemoe_mem_grow(&r->e, &r->e_capacity, (r->n + units->n) * d, sizeof *r->e));
+    LEMOE_TRY(lemoe_mem_grow(&r->expert, &r->expert_capacity, r->n + units->n, sizeof *r->expert));
+    memcpy(r->e + r->n * d, units->e, (size_t)(units->n * d) * sizeof *r->e);
+    for (int64_t u = 0; u < units->n; u++) r->expert[r->n + u] = k->n_expert - 1;
+    r->n += units->n;
+    return LEMOE_OK;
+}
+
+/* ---- routes ---- */
+
+static lemoe_route top_of(const float *z, const float *p, int64_t n_expert, bool raw) {
+    int64_t best = 0, second = -1;
+    for (int64_t j = 1; j < n_expert; j++)
+        if (z[j] > z[best]) best = j;
+    for (int64_t j = 0; j < n_expert; j++)
+        if (j != best && (second < 0 || z[j] > z[second])) second = j;
+    lemoe_route route = {best, raw ? p[best] : 1.0, second < 0 ? NAN : (double)z[best] - (double)z[second], 1.0};
+    return route;
+}
+
+lemoe_status lemoe_router_keys_top(const lemoe_router_keys *k, const lemoe_key_pass *pass, bool raw, lemoe_route *out) {
+    lemoe_status status = LEMOE_OK;
+    int64_t n = pass->n, n_expert = k->n_expert;
+    float *z = NULL, *p = NULL;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * n_expert, sizeof *z, &z));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * n_expert, sizeof *p, &p));
+    LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, z, pass->z.data, lemoe_tensor_bytes(&pass->z)));
+    LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, p, pass->p.data, lemoe_tensor_bytes(&pass->p)));
+    for (int64_t u = 0; u < n; u++) out[u] = top_of(z + u * n_expert, p + u * n_expert, n_expert, raw);
+out:
+    lemoe_mem_free(z);
+    lemoe_mem_free(p);
+    return status;
+}
+
+/* ---- saving ---- */
+
+static lemoe_status save_router(const lemoe_key_router *r, const char *prefix, lemoe_saved *saved, lemoe_llama *model) {
+    const lemoe_tensor tensors[] = {lemoe_tensor_rows(r->keys, 0, r->n_key), r->w_down, r->w_up};
+    static const char *const names[] = {"keys", "w_down", "w_up"};
+    for (int i = 0; i < 3; i++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "%s.%s.weight", prefix, names[i]);
+        LEMOE_TRY(lemoe_saved_add(saved, model, name, tensors[i], LEMOE_SPLIT_NONE, 0));
+    }
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_router_keys_save(void *router, lemoe_saved *saved, lemoe_llama *model) {
+    const lemoe_router_keys *k = router;
+    if (k->n_expert == 0) return LEMOE_OK;
+    if (!k->per_expert) return save_router(&k->routers[0], "router", saved, model);
+    for (int64_t i = 0; i < k->n_expert; i++) {
+        char prefix[32];
+        (void)snprintf(prefix, sizeof prefix, "router.%lld", (long long)i);
+        LEMOE_TRY(save_router(&k->routers[i], prefix, saved, model));
+    }
+    return LEMOE_OK;
+}
+
+int64_t lemoe_router_keys_n_weight(const void *router) {
+    const lemoe_router_keys *k = router;
+    const lemoe_key_router *r = &k->routers[0];
+    return k->n_expert * r->d + n_router(k) * 2 * r->key_dim * r->d + k->replayed.n * k->context.d;
+}
