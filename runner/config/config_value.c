@@ -184,7 +184,7 @@ static lemoe_status set_seed(const lemoe_config_key *key, const char *text, char
 
 static lemoe_status set_real(const lemoe_config_key *key, const char *text, char *field) {
     double value = 0;
-    lemoe_number_problem problem = lemoe_number_real(text, &value);
+    lemoe_number_problem problem = is_auto(key, text) ? LEMOE_NUMBER_OK : lemoe_number_real(text, &value);
     if (problem != LEMOE_NUMBER_OK) return fail_number(key, text, problem);
     if (!is_in_range(key, value)) return fail_range(key, text);
     memcpy(field, &value, sizeof value);
@@ -257,10 +257,11 @@ static lemoe_status format_integer(const lemoe_config_key *key, const char *fiel
     return lemoe_config_text_append(out, "%" PRId64, value);
 }
 
-static lemoe_status format_real(const char *field, lemoe_config_text *out) {
+static lemoe_status format_real(const lemoe_config_key *key, const char *field, lemoe_config_text *out) {
     double value = 0;
     char text[32];
     memcpy(&value, field, sizeof value);
+    if (value == 0 && (key->flags & LEMOE_KEY_AUTO)) return lemoe_config_text_append(out, "auto");
     lemoe_number_format(value, text);
     return lemoe_config_text_append(out, "%s", text);
 }
@@ -293,7 +294,7 @@ lemoe_status lemoe_config_value_format(const lemoe_config_key *key, const lemoe_
     switch (key->type) {
     case LEMOE_KEY_INTEGER: return format_integer(key, field, out);
     case LEMOE_KEY_SEED: memcpy(&seed, field, sizeof seed); return lemoe_config_text_append(out, "%" PRIu64, seed);
-    case LEMOE_KEY_REAL: return format_real(field, out);
+    case LEMOE_KEY_REAL: return format_real(key, field, out);
     case LEMOE_KEY_BOOL:
         memcpy(&yes, field, sizeof yes);
         return lemoe_config_text_append(out, "%s", yes ? "true" : "false");

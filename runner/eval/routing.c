@@ -34,7 +34,7 @@ lemoe_status lemoe_routing_create(const lemoe_routing_args *args, lemoe_routing 
     LEMOE_TRY(lemoe_mem_alloc(n + 1, sizeof *r->token_start, &r->token_start));
     for (int64_t i = 0; i < n; i++) r->token_start[i + 1] = r->token_start[i] + stream->items[i].n_prompt - 1;
     return routes_tokens(r) ? lemoe_mem_alloc(r->token_start[n], sizeof *r->trained_tokens, &r->trained_tokens)
-                                   : LEMOE_OK;
+                            : LEMOE_OK;
 }
 
 void lemoe_routing_destroy(lemoe_routing *r) {

@@ -32,8 +32,8 @@ lemoe_device *lemoe_llama_device(const lemoe_llama *model);
 lemoe_comm *lemoe_llama_comm(const lemoe_llama *model);
 /* 32 hex digits over config.json and all tensors; equal on all ranks. */
 const char *lemoe_llama_fingerprint(const lemoe_llama *model);
-/* Local. Are all tensors there that a model of this config needs, in shape and type? What lemoe_llama_open would find out,
- * without reading a weight. */
+/* Local. Are all tensors there that a model of this config needs, in shape and type? What lemoe_llama_open would find
+ * out, without reading a weight. */
 lemoe_status lemoe_llama_folder_check(const char *folder, const lemoe_llama_config *config) LEMOE_MUST_CHECK;
 /* Local. The fingerprint without loading the model, and the bytes of all its tensors. */
 lemoe_status lemoe_llama_folder_fingerprint(const char *folder, char out[33], int64_t *weight_bytes) LEMOE_MUST_CHECK;

@@ -21,8 +21,9 @@ typedef struct lemoe_prefix_cache_args {
 } lemoe_prefix_cache_args;
 
 /* Collective. Computes (or reads) cut rows and embeddings of all items in order and sets cut_rows, embedding_mean,
- * entity_mean, token_rows and token_index of each item. Items with n_tok 0 are passed over. A cache file that is damaged, shorter or from
- * another key is not an error: it is computed anew and replaced. The items' pointers stay valid until close. */
+ * entity_mean, token_rows and token_index of each item. Items with n_tok 0 are passed over. A cache file that is
+ * damaged, shorter or from another key is not an error: it is computed anew and replaced. The items' pointers stay
+ * valid until close. */
 lemoe_status lemoe_prefix_cache_open(const lemoe_prefix_cache_args *args, lemoe_item *items, int64_t n_items,
                                      lemoe_prefix_cache **out) LEMOE_MUST_CHECK;
 void lemoe_prefix_cache_close(lemoe_prefix_cache *cache);

@@ -39,8 +39,8 @@ lemoe_status __wrap_lemoe_key_router_add_key(lemoe_key_router *router, uint64_t 
 
 static void start_projection(golden_edit *edit) {
     const lemoe_lemoe *lemoe = edit->editor;
-    assert_ok(golden_upload(edit->g, "initial.w_down", lemoe->router.w_down));
-    assert_ok(golden_upload(edit->g, "initial.w_up", lemoe->router.w_up));
+    assert_ok(golden_upload(edit->g, "initial.w_down", golden_keys(lemoe)->w_down));
+    assert_ok(golden_upload(edit->g, "initial.w_up", golden_keys(lemoe)->w_up));
 }
 
 static void start_token_router(golden_edit *edit) {

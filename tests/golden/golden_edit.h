@@ -7,7 +7,9 @@
 
 #include "tests/golden/golden.h"
 
+#include "runner/adaptor/router_keys.h"
 #include "runner/edit/edit_loop.h"
+#include "runner/edit/lemoe_editor.h"
 
 enum { GOLDEN_MAX_STEP = 16 };
 
@@ -40,5 +42,10 @@ void golden_edit_ft_m(golden *g, golden_edit *edit);
 void golden_edit_run(golden_edit *edit);
 /* Closes the editor and takes its seams out: the model proves that it is as it was loaded. */
 void golden_edit_close(golden_edit *edit);
+
+/* Keys and shared projection of the editor's router. */
+static inline lemoe_key_router *golden_keys(const lemoe_lemoe *lemoe) {
+    return &((lemoe_router_keys *)lemoe->router)->routers[0];
+}
 
 #endif

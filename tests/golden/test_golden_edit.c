@@ -34,7 +34,7 @@ static void check_expert(golden_edit *edit, const char *place, int64_t index, co
 static void check_batch(golden_edit *edit, int64_t batch) {
     static const char *const places[] = {"batch0", "batch1"}, *const keys[] = {"initial.key0", "initial.key1"};
     const lemoe_lemoe *state = edit->editor;
-    const lemoe_key_router *router = &state->router;
+    const lemoe_key_router *router = golden_keys(state);
     for (int64_t i = 0; i <= batch; i++) {
         const float *key = golden_expected(edit->g, keys[i]).data;
         check_expert(edit, places[i], i, &state->experts[i]);

@@ -45,9 +45,9 @@ static void check_gradients(golden_edit *edit) {
         const char *matrix = lemoe_expert_matrix_name(expert, i);
         check_gradient(edit, is_lora ? "LoRA gradient" : "expert gradient", matrix, expert->grad[i]);
     }
-    check_gradient(edit, "router gradient", "key", state->router.d_key);
-    check_gradient(edit, "router gradient", "w_down", state->router.d_w_down);
-    check_gradient(edit, "router gradient", "w_up", state->router.d_w_up);
+    check_gradient(edit, "router gradient", "key", golden_keys(state)->d_key);
+    check_gradient(edit, "router gradient", "w_down", golden_keys(state)->d_w_down);
+    check_gradient(edit, "router gradient", "w_up", golden_keys(state)->d_w_up);
     if (!is_lora) check_cut(edit); /* LoRA experts offer no input gradient: nothing trains below them */
 }
 

@@ -56,6 +56,14 @@ static const char *const expected_lemoe[][2] = {
     {"lemoe.null_rule",     "two_sided"     },
     {"lemoe.null_quantile", "0.98"          },
     {"lemoe.key_dim",       "auto"          },
+    {"lemoe.normalise",     "false"         },
+    {"lemoe.router_init",   "small"         },
+    {"lemoe.router_lr",     "auto"          },
+    {"lemoe.router_ce",     "0"             },
+    {"lemoe.replay",        "false"         },
+    {"lemoe.frozen_after",  "0"             },
+    {"lemoe.router_steps",  "300"           },
+    {"lemoe.router_noise",  "0"             },
     {"lemoe.expert.kind",   "ffn"           },
     {"lemoe.expert.width",  "auto"          },
     {"lemoe.expert.rank",   "32"            },
@@ -128,8 +136,10 @@ static void test_every_section_reaches_its_field(void **state) {
         "data:\n  path: ../d.json\n  edits: 1e3\n  select: random\n  eos: true\n  bad_records: skip\n"
         "edit: {batch_size: 7}\n"
         "lemoe: {layer: 3, lr: 1.5e-3, max_steps: 9, minibatch: 4, stop_loss: 0, clip: 2, weight_decay: .5,\n"
-        "  router: oracle, granularity: entity, lambda: 0.25, null: cosine, null_rule: mid, null_quantile: 0.9,\n"
-        "  key_dim: 64, expert: {kind: lora, width: 12, rank: 8}}\n"
+        "  router: per_expert_proj, granularity: entity, lambda: 0.25, null: cosine, null_rule: mid, null_quantile: "
+        "0.9,\n"
+        "  key_dim: 64, expert: {kind: lora, width: 12, rank: 8}, normalise: true, router_init: fan_in,\n"
+        "  router_lr: 0.01, router_ce: 2, replay: true, frozen_after: 4, router_steps: 50, router_noise: 0.4}\n"
         "order: {planner: kmeans, seed: 5, restarts: 3}\neval.immediate: false\neval: {scorers: [all], milestones: 2}\n"
         "parallel: {tensor: 2, threads: 4, micro_batch_tokens: 512, device: cpu}\n"
         "output: {dir: out, publish_seconds: 0.5, adaptor: fp32, progress: plain}\n"
@@ -141,7 +151,10 @@ static void test_every_section_reaches_its_field(void **state) {
     assert_true(c->edit.batch_size == 7 && c->lemoe.layer == 3 && c->lemoe.training.lr == 1.5e-3);
     assert_true(c->lemoe.training.max_steps == 9 && c->lemoe.training.minibatch == 4);
     assert_true(c->lemoe.training.stop_loss == 0 && c->lemoe.training.clip == 2);
-    assert_true(c->lemoe.training.weight_decay == 0.5 && c->lemoe.router == LEMOE_ROUTER_ORACLE);
+    assert_true(c->lemoe.training.weight_decay == 0.5 && c->lemoe.router == LEMOE_ROUTER_PER_EXPERT_PROJ);
+    assert_true(c->lemoe.normalise && c->lemoe.router_init == LEMOE_ROUTER_INIT_FAN_IN && c->lemoe.router_lr == 0.01);
+    assert_true(c->lemoe.router_ce == 2 && c->lemoe.replay && c->lemoe.frozen_after == 4);
+    assert_true(c->lemoe.router_steps == 50 && c->lemoe.router_noise == 0.4);
     assert_true(c->lemoe.granularity == LEMOE_GRANULARITY_ENTITY && c->lemoe.lambda == 0.25);
     assert_true(c->lemoe.null_route == LEMOE_NULL_COSINE && c->lemoe.null_rule == LEMOE_NULL_RULE_MID);
     assert_true(c->lemoe.null_quantile == 0.9 && c->lemoe.key_dim == 64 && c->lemoe.expert.kind == LEMOE_EXPERT_LORA);
@@ -257,11 +270,11 @@ static void test_numbers(void **state) {
 static void test_choices(void **state) {
     (void)state;
     expect_error(NEEDED "lemoe:\n  router: froced\n",
-                 "t.yaml:4:11: key 'lemoe.router': 'froced' is not one of forced, nearest, oracle; did you mean "
+                 "t.yaml:4:11: key 'lemoe.router': 'froced' is not one of literal, forced, frozen_proj, "
+                 "per_expert_proj, fitted, centroid, nearest, oracle; did you mean "
                  "'forced'?");
-    expect_error(NEEDED "lemoe:\n  router: literal\n",
-                 "t.yaml:4:11: key 'lemoe.router': 'literal' is not a value it takes; use one of forced, nearest, "
-                 "oracle");
+    expect_error(NEEDED "lemoe:\n  gate: softmax\n",
+                 "t.yaml:4:9: key 'lemoe.gate': 'softmax' is not a value it takes; use one of raw, renorm");
     expect_error(NEEDED "edit: {method: lemo}\n",
                  "t.yaml:3:16: key 'edit.method': 'lemo' is not one of none, lemoe, moe, ft_m; did you mean 'lemoe'?");
     expect_error(NEEDED "order: {planner: k-means}\n",
@@ -389,16 +402,26 @@ static void test_overrides(void **state) {
 
 static void test_cross_checks(void **state) {
     (void)state;
-    static const char nearest[] = "lemoe.gate raw is a softmax probability, and lemoe.router nearest has no softmax; "
-                                  "use lemoe.gate renorm";
+    static const char nearest[] = "lemoe.gate raw is a softmax probability that trains the router, and lemoe.router "
+                                  "fitted, centroid, nearest and oracle use their expert at weight 1; use lemoe.gate "
+                                  "renorm";
     char message[512];
     (void)snprintf(message, sizeof message, "t.yaml:3:17: %s", nearest);
     expect_error(NEEDED "lemoe: {router: nearest}\n", message);
     (void)snprintf(message, sizeof message, "t.yaml:3:32: %s", nearest);
     expect_error(NEEDED "lemoe: {preset: stable, gate:  raw}\n", message);
     expect_error(NEEDED "lemoe: {features: last_hidden, granularity: entity}\n",
-                 "t.yaml:3:45: lemoe.granularity entity averages the subject's embeddings, and lemoe.features "
+                 "t.yaml:3:45: lemoe.granularity entity and token say which embeddings are averaged, and lemoe.features "
                  "last_hidden averages nothing; use lemoe.granularity instance or lemoe.features embedding_mean");
+    expect_error(NEEDED "lemoe: {replay: true}\n",
+                 "t.yaml:3:17: lemoe.replay goes through the router's cross-entropy, which lemoe.router_ce 0 turns off; "
+                 "set lemoe.router_ce");
+    expect_error(NEEDED "lemoe: {gate: renorm, router: fitted, router_ce: 1}\n",
+                 "t.yaml:3:15: lemoe.router_ce and lemoe.replay belong to routers that train with their experts; leave "
+                 "them out, or use lemoe.router literal, forced, frozen_proj or per_expert_proj");
+    expect_error(NEEDED "lemoe: {granularity: token, null: cosine}\n",
+                 "t.yaml:3:22: lemoe.granularity token would store a key for every token; lemoe.router nearest and "
+                 "lemoe.null cosine need instance or entity");
     expect_error(NEEDED "lemoe: {expert: {kind: lora, init: copy}}\n",
                  "t.yaml:3:36: lemoe.expert.kind lora cannot start as a copy of the host FFN; use lemoe.expert.init "
                  "zero_down");
@@ -562,8 +585,8 @@ static void test_describe(void **state) {
         for (const char *at = row + 1; *at != '\n'; at++) n_bar += *at == '|';
         assert_int_equal(n_bar, 6);
     }
-    assert_non_null(strstr(text, "\n| `lemoe.router` | choice | `forced`; `nearest` with preset `stable` | forced, "
-                                 "nearest, oracle | "));
+    assert_non_null(strstr(text, "\n| `lemoe.router` | choice | `forced`; `nearest` with preset `stable` | literal, "
+                                 "forced, frozen_proj, per_expert_proj, fitted, centroid, nearest, oracle | "));
     assert_non_null(strstr(text, "\n| `model.path` | path | required | "));
     char *readme = read_file("configs/README.md");
     const char *table = strstr(readme, "| key |");

@@ -82,9 +82,10 @@ static void test_args_count(void **state) {
 /* Another valid value for a key, given what it has; NULL where the key takes one value only. */
 static const char *another_value(const lemoe_config_key *key) {
     static const char *const special[][2] = {
-        {"lemoe.router",      "oracle"        }, /* nearest needs another gate */
+        {"lemoe.router",      "literal"       }, /* others need another gate */
         {"order.planner",     "kmeans"        },
         {"eval.scorers",      "[all]"         },
+        {"lemoe.normalise",   "true"          },
         {"cache.disk",        "false"         },
         {"lemoe.expert.init", "copy_zero_down"},
         {"moe.expert.init",   "copy"          },
@@ -144,8 +145,9 @@ static void test_every_key(void **state) {
         check_key(&keys[i]);
         n_tried += another_value(&keys[i]) != NULL;
     }
-    /* with one value only: lemoe.top_k, data.kind, order.features; edit.method is below */
-    assert_int_equal(n_tried, n_key - 4);
+    /* with one value only: lemoe.top_k, data.kind, order.features, and lemoe.replay (which needs a router_ce);
+     * edit.method is below */
+    assert_int_equal(n_tried, n_key - 5);
     check_same(NEEDED "edit.method: none\n", NEEDED "edit.method: moe\n", false);
 }
 

@@ -137,9 +137,11 @@ static void test_errors(void **state) {
     expect_error(AXES("edit.method: [lemoe], moe.lr: [1, 2]"),
                  "t.yaml:4:32: key 'moe.lr' is read by no run: only edit.method 'moe' reads it; remove the key or use "
                  "that method");
-    expect_error(AXES("lemoe.router: [forced, nearest]"),
-                 "t.yaml:4:33: lemoe.gate raw is a softmax probability, and lemoe.router nearest has no softmax; use "
-                 "lemoe.gate renorm, or leave the combination out with sweep.skip (run lemoe.router=nearest)");
+    expect_error(
+        AXES("lemoe.router: [forced, nearest]"),
+        "t.yaml:4:33: lemoe.gate raw is a softmax probability that trains the router, and lemoe.router fitted, "
+        "centroid, nearest and oracle use their expert at weight 1; use lemoe.gate renorm, or leave the combination "
+        "out with sweep.skip (run lemoe.router=nearest)");
     expect_error(NEEDED "sweep: {axis: {seed: [1]}}\n", "t.yaml:3:9: key 'sweep.axis' is unknown; did you mean "
                                                         "'sweep.axes'?");
     expect_error(NEEDED "sweep: {skipped: []}\n",

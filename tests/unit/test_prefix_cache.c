@@ -77,6 +77,33 @@ static void means_are_of_the_prompt_and_of_the_subject(void **state) {
     lemoe_prefix_cache_close(cache);
 }
 
+static int64_t n_distinct_ids(void) {
+    bool seen[1 << 10] = {false}; /* more than the tiny vocabulary */
+    int64_t n = 0;
+    for (int i = 0; i < TINY_ITEMS; i++)
+        for (int64_t t = 0; t < f.w.text.items[i].n_tok; t++) {
+            n += !seen[f.w.text.items[i].ids[t]];
+            seen[f.w.text.items[i].ids[t]] = true;
+        }
+    return n;
+}
+
+/* The mean embedding of a prompt is the mean of its tokens' rows. */
+static void every_token_has_its_embedding(void **state) {
+    lemoe_prefix_cache_args args = args_with(NULL);
+    lemoe_prefix_cache *cache = open_cache(&args);
+    (void)state;
+    for (int i = 0; i < TINY_ITEMS; i++) {
+        const lemoe_item *item = &f.w.text.items[i];
+        double mean[D] = {0};
+        for (int64_t t = 1; t < item->n_prompt; t++)
+            for (int64_t c = 0; c < D; c++)
+                mean[c] += (double)item->token_rows[item->token_index[t] * D + c] / (double)(item->n_prompt - 1);
+        if (item->n_prompt > 1) assert_near(item->embedding_mean, mean, D, 1e-6);
+    }
+    lemoe_prefix_cache_close(cache);
+}
+
 static void rows_are_the_prefix_of_each_sequence(void **state) {
     lemoe_prefix_cache_args args = args_with(NULL);
     lemoe_prefix_cache *cache = open_cache(&args);
@@ -94,7 +121,7 @@ static void rows_are_the_prefix_of_each_sequence(void **state) {
         assert_near(item->cut_rows, want, item->n_tok * D, 1e-6);
         n_tok += item->n_tok;
     }
-    assert_int_equal(lemoe_prefix_cache_bytes(cache), (n_tok + 2 * TINY_ITEMS) * D * 4);
+    assert_int_equal(lemoe_prefix_cache_bytes(cache), (n_tok + 2 * TINY_ITEMS + n_distinct_ids()) * D * 4);
     assert_false(lemoe_prefix_cache_was_read(cache));
     lemoe_prefix_cache_close(cache);
     lemoe_prefix_cache_close(NULL);
@@ -233,6 +260,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(means_are_of_the_prompt_and_of_the_subject),
         cmocka_unit_test(rows_are_the_prefix_of_each_sequence),
+        cmocka_unit_test(every_token_has_its_embedding),
         cmocka_unit_test(absent_items_are_passed_over),
         cmocka_unit_test(a_second_opening_reads_the_file),
         cmocka_unit_test(a_damaged_file_is_computed_anew),
