@@ -56,7 +56,7 @@ static void assert_mean(const float *mean, const lemoe_item *item, int64_t begin
     const float *rows = item->cut_rows; /* rows at cut 0 are the embeddings */
     for (int64_t t = begin; t < end; t++)
         for (int c = 0; c < D; c++) want[c] += (double)rows[t * D + c] / (double)(end - begin);
-    assert_near(mean, want, D, 1e-6);
+    assert_relative(mean, want, D, 1e-6);
 }
 
 static void means_are_of_the_prompt_and_of_the_subject(void **state) {
@@ -99,7 +99,7 @@ static void every_token_has_its_embedding(void **state) {
         for (int64_t t = 1; t < item->n_prompt; t++)
             for (int64_t c = 0; c < D; c++)
                 mean[c] += (double)item->token_rows[item->token_index[t] * D + c] / (double)(item->n_prompt - 1);
-        if (item->n_prompt > 1) assert_near(item->embedding_mean, mean, D, 1e-6);
+        if (item->n_prompt > 1) assert_relative(item->embedding_mean, mean, D, 1e-6);
     }
     lemoe_prefix_cache_close(cache);
 }
@@ -118,7 +118,7 @@ static void rows_are_the_prefix_of_each_sequence(void **state) {
         assert_ok(lemoe_arena_matrix(f.w.arena, LEMOE_F32, item->n_tok, D, &x));
         assert_ok(lemoe_llama_prefix(f.w.model, &pack, CUT, f.w.arena, x));
         for (int64_t k = 0; k < item->n_tok * D; k++) want[k] = (double)((float *)x.data)[k];
-        assert_near(item->cut_rows, want, item->n_tok * D, 1e-6);
+        assert_relative(item->cut_rows, want, item->n_tok * D, 1e-6);
         n_tok += item->n_tok;
     }
     assert_int_equal(lemoe_prefix_cache_bytes(cache), (n_tok + 2 * TINY_ITEMS + n_distinct_ids()) * D * 4);
@@ -137,7 +137,7 @@ static void absent_items_are_passed_over(void **state) {
     assert_null(items[1].embedding_mean);
     double want[TINY_MAX_TOK * D];
     for (int64_t k = 0; k < items[2].n_tok * D; k++) want[k] = (double)f.w.text.items[1].cut_rows[k];
-    assert_near(items[2].cut_rows, want, items[2].n_tok * D, 1e-6);
+    assert_relative(items[2].cut_rows, want, items[2].n_tok * D, 1e-6);
     lemoe_prefix_cache_close(whole);
     lemoe_prefix_cache_close(cache);
 }
