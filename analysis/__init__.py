@@ -1,0 +1,1 @@
+"""Tables and figures from the HDF5 files that lemoe-run writes; see README.md."""
