@@ -81,6 +81,7 @@ int main(int argc, char **argv) {
     } else if (lemoe_launch_open(&argc, &argv, &launch) != LEMOE_OK) {
         exit_status = refuse(NULL, 0);
     } else if (parsed != LEMOE_OK) { /* started MPI first, so that the message comes from one rank */
+        lemoe_options_free(&options);
         lemoe_status again = lemoe_options_parse(argc, argv, &options);
         exit_status = again == LEMOE_OK ? LEMOE_EXIT_OK : refuse(launch, lemoe_comm_rank(lemoe_launch_world(launch)));
     } else {

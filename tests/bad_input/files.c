@@ -112,21 +112,14 @@ char *tree_list(const char *folder) {
     return append_tree(list, folder);
 }
 
-static char *find(const char *folder, const char *ending) {
+char *file_find(const char *folder, const char *part) {
     char **names = names_in(folder), *found = NULL;
     for (char **name = names; *name && !found; name++) {
-        size_t length = strlen(*name), tail = strlen(ending);
         if (is_folder(*name))
-            found = find(*name, ending);
-        else if (length >= tail && strcmp(*name + length - tail, ending) == 0)
+            found = file_find(*name, part);
+        else if (strstr(strrchr(*name, '/'), part))
             found = strdup(*name);
     }
     free_names(names);
-    return found;
-}
-
-char *file_find(const char *folder, const char *ending) {
-    char *found = find(folder, ending);
-    if (!found) give_up(ending);
     return found;
 }

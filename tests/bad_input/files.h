@@ -9,8 +9,8 @@ _Noreturn void give_up(const char *what);
 
 /* All of these are the caller's to free. */
 char *path_in(const char *folder, const char *name);
-char *file_read(const char *path, size_t *n_bytes);      /* with a NUL behind; n_bytes may be NULL */
-char *file_find(const char *folder, const char *ending); /* the first file of that ending; gives up without one */
+char *file_read(const char *path, size_t *n_bytes);    /* with a NUL behind; n_bytes may be NULL */
+char *file_find(const char *folder, const char *part); /* the first file with that in its name, at any depth, or NULL */
 /* Every file and folder below this one, sorted: name, mode, size, time of last change. Equal texts: nothing happened.
  */
 char *tree_list(const char *folder);

@@ -118,6 +118,7 @@ void spoil_apply(const spoil *what) {
         return;
     }
     char *path = file_find(".", what->path + 1);
+    if (!path) give_up(what->path);
     apply_to(path, what);
     free(path);
 }

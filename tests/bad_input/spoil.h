@@ -1,5 +1,5 @@
-/* The ways in which the files of a case are spoilt. A path that begins with "*" is the first file of that ending below
- * the working directory. */
+/* The ways in which the files of a case are spoilt. A path that begins with "*" is the first file with the rest in its
+ * name below the working directory. */
 #ifndef TESTS_BAD_INPUT_SPOIL_H
 #define TESTS_BAD_INPUT_SPOIL_H
 
