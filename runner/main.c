@@ -51,8 +51,7 @@ static lemoe_status run_alone(const lemoe_options *options) {
 }
 
 /* Nothing started yet: one clear line, once, whatever the number of ranks. */
-static int refuse(const lemoe_launch *launch, int rank) {
-    (void)launch;
+static int refuse(int rank) {
     if (rank == 0) (void)fprintf(stderr, "lemoe-run: %s\n", lemoe_error_message());
     return LEMOE_EXIT_NOTHING_STARTED;
 }
@@ -62,7 +61,7 @@ static int launch_sweep(lemoe_launch *launch, const lemoe_options *options) {
     lemoe_sweep sweep;
     if (rank > 0) lemoe_log_set_level(LEMOE_LOG_WARN);
     if (lemoe_sweep_open(launch, options, &sweep) != LEMOE_OK) {
-        exit_status = refuse(launch, rank);
+        exit_status = refuse(rank);
     } else if (lemoe_sweep_execute(launch, options, &sweep, &exit_status) != LEMOE_OK) {
         if (rank == 0) lemoe_log(LEMOE_LOG_ERROR, "%s\n%s", lemoe_error_message(), lemoe_error_trace());
         exit_status = LEMOE_EXIT_RUN_FAILED;
@@ -77,13 +76,13 @@ int main(int argc, char **argv) {
     lemoe_status parsed = lemoe_options_parse(argc, argv, &options);
     int exit_status = LEMOE_EXIT_OK;
     if (parsed == LEMOE_OK && options.command != LEMOE_COMMAND_RUN) {
-        if (run_alone(&options) != LEMOE_OK) exit_status = refuse(NULL, 0);
+        if (run_alone(&options) != LEMOE_OK) exit_status = refuse(0);
     } else if (lemoe_launch_open(&argc, &argv, &launch) != LEMOE_OK) {
-        exit_status = refuse(NULL, 0);
+        exit_status = refuse(lemoe_launch_is_first_process() ? 0 : 1);
     } else if (parsed != LEMOE_OK) { /* started MPI first, so that the message comes from one rank */
         lemoe_options_free(&options);
         lemoe_status again = lemoe_options_parse(argc, argv, &options);
-        exit_status = again == LEMOE_OK ? LEMOE_EXIT_OK : refuse(launch, lemoe_comm_rank(lemoe_launch_world(launch)));
+        exit_status = again == LEMOE_OK ? LEMOE_EXIT_OK : refuse(lemoe_comm_rank(lemoe_launch_world(launch)));
     } else {
         exit_status = launch_sweep(launch, &options);
     }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-enum { N_WORDS = LEMOE_MESSAGE_WORDS + 1, TAG = 1 };
+enum { TAG = 1 };
 
 struct lemoe_mailbox {
     MPI_Comm comm;
@@ -30,15 +30,16 @@ void lemoe_mailbox_destroy(lemoe_mailbox *mailbox) {
 }
 
 lemoe_status lemoe_mailbox_send(lemoe_mailbox *mailbox, const lemoe_message *message) {
+    LEMOE_ASSERT(message->n_word >= 0 && message->n_word <= LEMOE_MESSAGE_WORDS);
     if (message->peer == mailbox->rank) {
         LEMOE_TRY(lemoe_mem_grow(&mailbox->own, &mailbox->own_capacity, mailbox->n_own + 1, sizeof *message));
-        mailbox->own[mailbox->n_own++] = *message;
+        mailbox->own[mailbox->n_own] = *message;
+        mailbox->own[mailbox->n_own++].peer = mailbox->rank;
         return LEMOE_OK;
     }
-    int64_t words[N_WORDS] = {message->kind};
-    memcpy(words + 1, message->word, sizeof message->word);
-    /* 40 bytes: far below every eager limit, so this does not wait for the receiver */
-    LEMOE_MPI(MPI_Send(words, N_WORDS, MPI_INT64_T, message->peer, TAG, mailbox->comm));
+    int64_t words[LEMOE_MESSAGE_WORDS + 1] = {message->kind};
+    memcpy(words + 1, message->word, (size_t)message->n_word * sizeof *message->word);
+    LEMOE_MPI(MPI_Send(words, message->n_word + 1, MPI_INT64_T, message->peer, TAG, mailbox->comm));
     return LEMOE_OK;
 }
 
@@ -50,15 +51,41 @@ lemoe_status lemoe_mailbox_poll(lemoe_mailbox *mailbox, bool *got, lemoe_message
         memmove(mailbox->own, mailbox->own + 1, (size_t)mailbox->n_own * sizeof *mailbox->own);
         return LEMOE_OK;
     }
-    int there = 0;
+    int there = 0, n = 0;
     MPI_Status envelope;
     LEMOE_MPI(MPI_Iprobe(MPI_ANY_SOURCE, TAG, mailbox->comm, &there, &envelope));
     if (!there) return LEMOE_OK;
-    int64_t words[N_WORDS];
-    LEMOE_MPI(MPI_Recv(words, N_WORDS, MPI_INT64_T, envelope.MPI_SOURCE, TAG, mailbox->comm, MPI_STATUS_IGNORE));
+    int64_t words[LEMOE_MESSAGE_WORDS + 1];
+    LEMOE_MPI(
+        MPI_Recv(words, LEMOE_MESSAGE_WORDS + 1, MPI_INT64_T, envelope.MPI_SOURCE, TAG, mailbox->comm, &envelope));
+    LEMOE_MPI(MPI_Get_count(&envelope, MPI_INT64_T, &n));
+    LEMOE_CHECK(n >= 1, LEMOE_ERR_COMM, "an empty message from rank %d", envelope.MPI_SOURCE);
     *got = true;
     out->peer = envelope.MPI_SOURCE;
     out->kind = (int)words[0];
-    memcpy(out->word, words + 1, sizeof out->word);
+    out->n_word = n - 1;
+    memcpy(out->word, words + 1, (size_t)out->n_word * sizeof *out->word);
     return LEMOE_OK;
+}
+
+void lemoe_message_put_text(lemoe_message *message, const char *text) {
+    size_t room = (size_t)(LEMOE_MESSAGE_WORDS - message->n_word) * sizeof *message->word;
+    size_t length = strlen(text);
+    if (room == 0) return;
+    if (length > room - 1) length = room - 1;
+    int n_word = (int)(length / sizeof *message->word) + 1; /* at least one NUL stands at the end */
+    memset(message->word + message->n_word, 0, (size_t)n_word * sizeof *message->word);
+    memcpy(message->word + message->n_word, text, length);
+    message->n_word += n_word;
+}
+
+void lemoe_message_get_text(const lemoe_message *message, int first_word, char *out, int64_t n_bytes) {
+    size_t room = (size_t)n_bytes - 1, length = 0;
+    if (first_word < message->n_word) {
+        const char *text = (const char *)(message->word + first_word);
+        size_t held = (size_t)(message->n_word - first_word) * sizeof *message->word;
+        length = strnlen(text, held < room ? held : room);
+        memcpy(out, text, length);
+    }
+    out[length] = '\0';
 }

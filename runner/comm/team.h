@@ -1,7 +1,6 @@
 /*
- * Teams: the only place that starts MPI and splits its communicators. A launch has one world; runs are worked on by
- * teams of equal size (the tensor-parallel degree), neighbours in rank order so that a team stays on one node where it
- * can.
+ * Launch and teams: the only place that starts MPI and makes its communicators. A launch has one world; runs are worked
+ * on by teams, any sets of ranks that do not overlap, of any sizes side by side.
  */
 #ifndef RUNNER_COMM_TEAM_H
 #define RUNNER_COMM_TEAM_H
@@ -11,8 +10,12 @@
 
 typedef struct lemoe_launch lemoe_launch;
 
+/* Largest team: its ranks have to fit in one message. */
+enum { LEMOE_TEAM_RANKS = 64 };
+
 /* Collective on the job. Starts MPI (FUNNELED), with idle waiters yielding. Errors: COMM; STATE under Open MPI's
- * recovery mode (exit statuses would be lost). */
+ * recovery mode (exit statuses would be lost) and where the launcher started several processes of which each believes
+ * to be alone (launcher and MPI do not match). */
 lemoe_status lemoe_launch_open(int *argc, char ***argv, lemoe_launch **out) LEMOE_MUST_CHECK;
 /* Collective. Finalises MPI. */
 void lemoe_launch_close(lemoe_launch *launch);
@@ -20,18 +23,16 @@ void lemoe_launch_close(lemoe_launch *launch);
 lemoe_comm *lemoe_launch_world(lemoe_launch *launch);
 /* The mailbox between coordinator (rank 0) and the rest. Borrowed. */
 lemoe_mailbox *lemoe_launch_mailbox(lemoe_launch *launch);
+/* Which ranks share a node: [size] numbers from 0, in the order of the nodes' first ranks. Borrowed. */
+const int *lemoe_launch_nodes(const lemoe_launch *launch);
+/* Whether this process should speak where every process of a mismatched launch would say the same. */
+bool lemoe_launch_is_first_process(void);
 /* Text for --version and results. */
 const char *lemoe_launch_mpi_version(void);
 
-typedef struct lemoe_team {
-    int index; /* which team; -1: this rank is idle (ranks do not divide) */
-    int n_team;
-    int leader; /* world rank of the team's first rank */
-    lemoe_comm *comm;
-} lemoe_team;
-
-/* Collective on the world. Splits it into teams of team_size. */
-lemoe_status lemoe_team_open(lemoe_launch *launch, int team_size, lemoe_team *out) LEMOE_MUST_CHECK;
-void lemoe_team_close(lemoe_team *team);
+/* Collective on the named world ranks and nobody else. ranks: [n_rank] ascending, this rank among them; tag: equal on
+ * all of them, different from that of any other team being opened. */
+lemoe_status lemoe_team_open(lemoe_launch *launch, const int *ranks, int n_rank, int tag,
+                             lemoe_comm **out) LEMOE_MUST_CHECK;
 
 #endif

@@ -89,6 +89,9 @@ typedef struct lemoe_results_summary {
  * last frame alone. Errors: IO; FORMAT and UNSUPPORTED as lemoe_results_publish. Free after success. */
 lemoe_status lemoe_results_read_summary(const char *journal_path, lemoe_results_summary *out) LEMOE_MUST_CHECK;
 void lemoe_results_summary_free(lemoe_results_summary *summary);
+/* Local. How many numbers a journal has committed: grows as the run gets further, and only then. 0 without a journal.
+ * Errors: as lemoe_results_read_summary. */
+lemoe_status lemoe_results_count_values(const char *journal_path, int64_t *out) LEMOE_MUST_CHECK;
 
 /* Local. The schema as JSON (--describe-schema); the caller frees. */
 lemoe_status lemoe_results_describe_schema(char **out) LEMOE_MUST_CHECK;

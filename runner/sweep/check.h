@@ -1,15 +1,16 @@
 /*
  * Checks before anything starts: everything from outside that a run will need, and what the launch decides for it (team
- * size, identity). Rank 0 does this alone; the result is broadcast.
+ * size, identity, estimates). Rank 0 does this alone; the result is broadcast.
  */
 #ifndef RUNNER_SWEEP_CHECK_H
 #define RUNNER_SWEEP_CHECK_H
 
+#include "runner/sweep/estimate.h"
 #include "runner/sweep/sweep.h"
 
-/* Local. Fills tensor_parallel, identity and run_id of every run. Models and datasets that several runs share are
- * opened once. n_rank: ranks of the launch. Errors: those of the readers; CONFIG for a layer outside the model or a
- * team that cannot be made. */
-lemoe_status lemoe_sweep_check(lemoe_sweep *sweep, int n_rank) LEMOE_MUST_CHECK;
+/* Local. Fills everything of every run but its skip, and drops runs whose identity an earlier one has. Each model and
+ * dataset is opened once. n_rank: ranks of the launch. Errors: those of the readers; CONFIG for a layer outside the
+ * model or a team that cannot be made. */
+lemoe_status lemoe_sweep_check(lemoe_sweep *sweep, const lemoe_estimates *estimates, int n_rank) LEMOE_MUST_CHECK;
 
 #endif

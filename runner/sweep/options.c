@@ -3,6 +3,7 @@
 #include "kernels/base/mem.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* How a flag acts: it names a command, sets a switch, takes a value, or is a shorthand for a configuration key. */
@@ -22,11 +23,13 @@ typedef struct flag {
 #define COMMAND(name) FLAG_COMMAND, LEMOE_COMMAND_##name, 0, NULL
 
 static const flag flags[] = {
-    {"--dry-run",         NULL,                  "show runs, ids, teams; write nothing",                             SWITCH(dry_run)         },
+    {"--dry-run",         NULL,                  "show runs, ids, orders, teams, memory and time; write nothing",    SWITCH(dry_run)         },
     {"--output",          "DIR",                 "same as output.dir=DIR",                                           KEY("output.dir")       },
     {"--only",            "GLOB",                "only runs whose id or label matches",                              VALUE(only)             },
     {"--retry-failed",    NULL,                  "run again what failed before",                                     SWITCH(retry_failed)    },
     {"--fail-fast",       NULL,                  "start nothing more after the first failed run",                    SWITCH(fail_fast)       },
+    {"--quarantine",      "N|off",               "set a run aside after N unexplained deaths without progress (3)",  VALUE(quarantine)       },
+    {"--shard",           "I/N",                 "every N-th run, beginning with the I-th (1 to N): for job arrays", VALUE(shard)            },
     {"--device",          "auto|cpu|cuda",       "same as parallel.device=...",                                      KEY("parallel.device")  },
     {"--progress",        "auto|tty|plain|none", "same as output.progress=...",                                      KEY("output.progress")  },
     {"--status",          "DIR",                 "what is done, running, lost, failed in an output folder",          COMMAND(STATUS)         },
@@ -103,7 +106,36 @@ static lemoe_status parse_flag(int argc, char **argv, int *i, lemoe_options *opt
     return apply(options, f, value);
 }
 
-static lemoe_status check(const lemoe_options *options) {
+static lemoe_status read_quarantine(lemoe_options *options) {
+    enum { DEFAULT_DEATHS = 3, MOST_DEATHS = 1000 };
+    const char *text = options->quarantine;
+    char *end = NULL;
+    options->quarantine_after = DEFAULT_DEATHS;
+    if (!text) return LEMOE_OK;
+    options->quarantine_after = strcmp(text, "off") == 0 ? 0 : strtoll(text, &end, 10);
+    LEMOE_CHECK(!end || (end != text && *end == '\0' && options->quarantine_after >= 1 &&
+                         options->quarantine_after <= MOST_DEATHS),
+                LEMOE_ERR_CONFIG, "command line: --quarantine takes a number from 1 to %d, or off; not '%s'",
+                MOST_DEATHS, text);
+    return LEMOE_OK;
+}
+
+static lemoe_status read_shard(lemoe_options *options) {
+    char *slash = NULL, *end = NULL;
+    options->n_shard = 1;
+    if (!options->shard) return LEMOE_OK;
+    int64_t i = strtoll(options->shard, &slash, 10);
+    int64_t n = *slash == '/' ? strtoll(slash + 1, &end, 10) : 0;
+    LEMOE_CHECK(end && *end == '\0' && i >= 1 && i <= n, LEMOE_ERR_CONFIG,
+                "command line: --shard takes I/N with I from 1 to N, such as 2/4; not '%s'", options->shard);
+    options->i_shard = i - 1;
+    options->n_shard = n;
+    return LEMOE_OK;
+}
+
+static lemoe_status check(lemoe_options *options) {
+    LEMOE_TRY(read_quarantine(options));
+    LEMOE_TRY(read_shard(options));
     LEMOE_CHECK(options->command != LEMOE_COMMAND_RUN || options->config_path, LEMOE_ERR_CONFIG,
                 "command line: no configuration given; usage: lemoe-run CONFIG.yaml [KEY=VALUE ...] (--help for more)");
     LEMOE_CHECK(!options->json || options->command == LEMOE_COMMAND_STATUS, LEMOE_ERR_CONFIG,

@@ -25,8 +25,12 @@ typedef struct lemoe_options {
     const char **overrides;  /* [n_override] KEY=VALUE; flags that stand for keys come last, so they win */
     int64_t n_override;
     bool dry_run, retry_failed, fail_fast, salvage, json;
-    const char *only; /* glob over run ids and labels; NULL: all */
-    char **owned;     /* texts made for flags */
+    const char *quarantine;   /* as given; NULL: the default */
+    const char *shard;        /* as given, "I/N"; NULL: everything */
+    int64_t quarantine_after; /* deaths in a row; 0: never */
+    int64_t i_shard, n_shard; /* this launch takes every n_shard-th run, the first is 0 */
+    const char *only;         /* glob over run ids and labels; NULL: all */
+    char **owned;             /* texts made for flags */
     int64_t n_owned;
 } lemoe_options;
 

@@ -6,11 +6,12 @@
 #include "runner/io/file.h"
 #include "runner/io/signals.h"
 #include "runner/plan/order_plan.h"
-#include "runner/results/results.h"
-#include "runner/run/run.h"
+#include "runner/sweep/announce.h"
 #include "runner/sweep/check.h"
-#include "runner/sweep/coordinator.h"
+#include "runner/sweep/claim.h"
+#include "runner/sweep/publisher.h"
 #include "runner/sweep/table.h"
+#include "runner/sweep/worker.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -41,44 +42,86 @@ static lemoe_status expand(const lemoe_options *options, const char *text, int64
                               .planners = lemoe_plan_names()};
     LEMOE_TRY(lemoe_config_load(&args, &out->spec));
     LEMOE_TRY(lemoe_mem_alloc(out->spec->n_run, sizeof *out->runs, &out->runs));
-    for (int64_t i = 0; i < out->spec->n_run; i++) {
+    out->n_run = out->spec->n_run;
+    out->fail_fast = options->fail_fast;
+    for (int64_t i = 0; i < out->n_run; i++) {
+        out->runs[i].spec_index = i;
         out->runs[i].config = &out->spec->runs[i];
         out->runs[i].label = out->spec->run_label[i];
     }
     return lemoe_mem_strdup(out->spec->runs[0].output.dir, &out->output_folder);
 }
 
+/* ---- what is left to do ---- */
+
+static bool is_wanted(const lemoe_options *options, const lemoe_sweep_run *run) {
+    return !options->only || fnmatch(options->only, run->run_id, 0) == 0 || fnmatch(options->only, run->label, 0) == 0;
+}
+
+static lemoe_status is_quarantined(const lemoe_options *options, const lemoe_sweep *sweep, const lemoe_sweep_run *run,
+                                   bool *out) {
+    int64_t n_death = 0;
+    *out = false;
+    if (options->retry_failed && !options->dry_run) lemoe_claim_forget_deaths(sweep->output_folder, run->run_id);
+    LEMOE_TRY(lemoe_claim_count_deaths(sweep->output_folder, run->run_id, options->dry_run, &n_death));
+    *out = options->quarantine_after > 0 && n_death >= options->quarantine_after && !options->retry_failed;
+    return LEMOE_OK;
+}
+
 /* What an earlier launch finished is not done again; what failed only on request. */
-static lemoe_status mark_skipped(const lemoe_options *options, lemoe_sweep *sweep) {
-    for (int64_t i = 0; i < sweep->spec->n_run; i++) {
+static lemoe_status find_skip(const lemoe_options *options, const lemoe_sweep *sweep, lemoe_sweep_run *run) {
+    lemoe_results_summary summary = {0};
+    bool is_set_aside = false;
+    LEMOE_TRY(lemoe_table_read_summary(sweep->output_folder, run->run_id, &summary));
+    bool is_same = summary.exists && strcmp(summary.identity, run->identity) == 0;
+    if (is_same && strcmp(summary.status, "complete") == 0)
+        run->skip = LEMOE_SKIP_COMPLETE;
+    else if (is_same && strcmp(summary.status, "failed") == 0 && !options->retry_failed)
+        run->skip = LEMOE_SKIP_FAILED;
+    lemoe_results_summary_free(&summary);
+    if (run->skip != LEMOE_SKIP_NOT) return LEMOE_OK;
+    LEMOE_TRY(is_quarantined(options, sweep, run, &is_set_aside));
+    if (is_set_aside) run->skip = LEMOE_SKIP_QUARANTINED;
+    return LEMOE_OK;
+}
+
+static lemoe_status find_skips(const lemoe_options *options, lemoe_sweep *sweep) {
+    for (int64_t i = 0; i < sweep->n_run; i++) {
         lemoe_sweep_run *run = &sweep->runs[i];
-        lemoe_results_summary summary = {0};
-        LEMOE_TRY(lemoe_table_read_summary(sweep->output_folder, run->run_id, &summary));
-        bool same = summary.exists && strcmp(summary.identity, run->identity) == 0;
-        bool done = same && strcmp(summary.status, "complete") == 0;
-        bool failed = same && strcmp(summary.status, "failed") == 0 && !options->retry_failed;
-        bool wanted =
-            !options->only || fnmatch(options->only, run->run_id, 0) == 0 || fnmatch(options->only, run->label, 0) == 0;
-        run->skip = done || failed || !wanted;
-        if (wanted && (done || failed))
-            lemoe_log(LEMOE_LOG_INFO, "%s: %s", run->run_id,
-                      done ? "complete already, skipped" : "failed before, skipped (--retry-failed runs it again)");
-        sweep->n_skipped += run->skip;
-        lemoe_results_summary_free(&summary);
+        if (i % options->n_shard != options->i_shard)
+            run->skip = LEMOE_SKIP_OTHER_SHARD;
+        else if (!is_wanted(options, run))
+            run->skip = LEMOE_SKIP_UNWANTED;
+        else
+            LEMOE_TRY(find_skip(options, sweep, run));
+        sweep->n_todo += run->skip == LEMOE_SKIP_NOT;
     }
     return LEMOE_OK;
 }
 
+static lemoe_status decide(const lemoe_options *options, int n_rank, lemoe_sweep *sweep) {
+    lemoe_estimates *estimates = NULL;
+    lemoe_status status = lemoe_estimates_open(sweep->output_folder, &estimates);
+    if (status == LEMOE_OK) status = lemoe_sweep_check(sweep, estimates, n_rank);
+    if (status == LEMOE_OK) status = find_skips(options, sweep);
+    lemoe_estimates_close(estimates);
+    return status;
+}
+
 /* Decisions of rank 0 to everybody; configurations are already equal, pointers are not sent. */
 static lemoe_status broadcast_decisions(lemoe_comm *world, lemoe_sweep *sweep) {
-    for (int64_t i = 0; i < sweep->spec->n_run; i++) {
-        lemoe_sweep_run *run = &sweep->runs[i], copy = *run;
-        LEMOE_TRY(lemoe_comm_broadcast_bytes(world, 0, &copy, sizeof copy));
-        copy.config = run->config;
-        copy.label = run->label;
-        *run = copy;
+    int64_t counts[] = {sweep->n_run, sweep->n_repeated, sweep->n_todo};
+    LEMOE_TRY(lemoe_comm_broadcast_bytes(world, 0, counts, sizeof counts));
+    sweep->n_run = counts[0];
+    sweep->n_repeated = counts[1];
+    sweep->n_todo = counts[2];
+    LEMOE_TRY(lemoe_comm_broadcast_bytes(world, 0, sweep->runs, (size_t)sweep->n_run * sizeof *sweep->runs));
+    for (int64_t i = 0; i < sweep->n_run; i++) {
+        lemoe_sweep_run *run = &sweep->runs[i];
+        run->config = &sweep->spec->runs[run->spec_index];
+        run->label = sweep->spec->run_label[run->spec_index];
     }
-    return lemoe_comm_broadcast_bytes(world, 0, &sweep->n_skipped, sizeof sweep->n_skipped);
+    return LEMOE_OK;
 }
 
 lemoe_status lemoe_sweep_open(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *out) {
@@ -90,123 +133,71 @@ lemoe_status lemoe_sweep_open(lemoe_launch *launch, const lemoe_options *options
     if (status == LEMOE_OK) status = lemoe_comm_agree(world, expand(options, text, n_bytes, out));
     lemoe_mem_free(text);
     LEMOE_TRY(status);
-    if (lemoe_comm_rank(world) == 0) {
-        status = lemoe_sweep_check(out, lemoe_comm_size(world));
-        if (status == LEMOE_OK) status = mark_skipped(options, out);
-    }
+    if (lemoe_comm_rank(world) == 0) status = decide(options, lemoe_comm_size(world), out);
     LEMOE_TRY(lemoe_comm_agree(world, status));
     return broadcast_decisions(world, out);
 }
 
 void lemoe_sweep_close(lemoe_sweep *sweep) {
+    lemoe_config_free(sweep->spec);
     lemoe_mem_free(sweep->runs);
     lemoe_mem_free(sweep->output_folder);
-    lemoe_config_free(sweep->spec);
     *sweep = (lemoe_sweep){0};
 }
 
-/* ---- executing: one group of runs for each team size ---- */
+/* ---- working ---- */
 
-typedef struct outcome {
-    int32_t failed, interrupted;
-} outcome;
-
-static lemoe_status execute_run(lemoe_launch *launch, const lemoe_sweep *sweep, lemoe_world *world, int64_t index) {
-    (void)launch;
-    const lemoe_sweep_run *run = &sweep->runs[index];
-    lemoe_run_args args = {.world = world,
-                           .config = run->config,
-                           .run_id = run->run_id,
-                           .identity = run->identity,
-                           .output_folder = sweep->output_folder,
-                           .mpi_version = lemoe_launch_mpi_version()};
-    return lemoe_run_execute(&args);
-}
-
-/* One failed run stays one failed run: it is reported, and the team takes the next. */
-static void note(const lemoe_sweep *sweep, int64_t index, const lemoe_team *team, lemoe_status status,
-                 outcome *result) {
-    if (status == LEMOE_OK) return;
-    bool interrupted = status == LEMOE_ERR_STATE && lemoe_signals_pending();
-    if (interrupted)
-        result->interrupted = 1;
-    else
-        result->failed = 1;
-    if (lemoe_comm_rank(team->comm) == 0)
-        lemoe_log(LEMOE_LOG_ERROR, "%s %s: %s", sweep->runs[index].run_id, interrupted ? "stopped" : "failed",
-                  lemoe_error_message());
-}
-
-static lemoe_status work(lemoe_launch *launch, const lemoe_options *options, const lemoe_sweep *sweep,
-                         const lemoe_team *team, const int64_t *order, int64_t n_order, outcome *result) {
-    lemoe_status status = LEMOE_OK;
-    lemoe_tick *tick = NULL;
-    lemoe_world *world = NULL;
-    lemoe_coordinator *coordinator = NULL;
-    LEMOE_TRY_GOTO(lemoe_tick_create(&tick));
-    LEMOE_TRY_GOTO(lemoe_world_open(team->comm, tick, &world));
-    LEMOE_TRY_GOTO(lemoe_coordinator_open(launch, team, tick, order, n_order, options->fail_fast, &coordinator));
-    for (bool failed = false;;) {
-        int64_t index = -1;
-        LEMOE_TRY_GOTO(lemoe_coordinator_next(coordinator, failed || result->interrupted, &index));
-        if (index < 0) break;
-        lemoe_status run = execute_run(launch, sweep, world, index);
-        note(sweep, index, team, run, result);
-        failed = run != LEMOE_OK;
-    }
-    status = lemoe_coordinator_close(coordinator);
-    coordinator = NULL;
-out:
-    lemoe_world_close(world);
-    lemoe_tick_destroy(tick);
+static lemoe_status close_on_first(lemoe_sweep *sweep, const lemoe_coordinator *coordinator, lemoe_estimates *estimates,
+                                   int *exit_status) {
+    enum { PUBLISH_WAIT_SECONDS = 60 };
+    lemoe_publisher *publisher = NULL;
+    lemoe_estimates_save(estimates);
+    lemoe_status status = lemoe_publisher_open(sweep, &publisher);
+    if (status == LEMOE_OK) status = lemoe_publisher_publish_last(publisher, PUBLISH_WAIT_SECONDS);
+    lemoe_publisher_close(publisher);
+    if (status == LEMOE_OK) status = lemoe_table_print(sweep, stdout);
+    *exit_status = lemoe_announce_ending(sweep, coordinator, stdout);
     return status;
 }
 
-static lemoe_status execute_group(lemoe_launch *launch, const lemoe_options *options, const lemoe_sweep *sweep,
-                                  int64_t tp, outcome *result) {
-    lemoe_status status = LEMOE_OK;
-    int64_t *order = NULL, n_order = 0;
-    lemoe_team team = {0};
-    LEMOE_TRY(lemoe_mem_alloc(sweep->spec->n_run, sizeof *order, &order));
-    for (int64_t i = 0; i < sweep->spec->n_run; i++)
-        if (!sweep->runs[i].skip && sweep->runs[i].tensor_parallel == tp) order[n_order++] = i;
-    if (n_order == 0) goto out;
-    LEMOE_TRY_GOTO(lemoe_team_open(launch, (int)tp, &team));
-    if (team.index >= 0) status = work(launch, options, sweep, &team, order, n_order, result);
-    lemoe_team_close(&team);
-out:
-    lemoe_mem_free(order);
-    return status;
+static lemoe_status open_on_first(lemoe_launch *launch, const lemoe_sweep *sweep, lemoe_estimates **estimates,
+                                  lemoe_coordinator **coordinator) {
+    LEMOE_TRY(lemoe_estimates_open(sweep->output_folder, estimates));
+    lemoe_coordinator_args args = {launch, sweep, *estimates, sweep->runs[0].config->output.progress};
+    return lemoe_coordinator_create(&args, coordinator);
 }
 
-static int exit_status_of(const outcome *result) {
-    return result->failed ? LEMOE_EXIT_RUN_FAILED : result->interrupted ? LEMOE_EXIT_INTERRUPTED : LEMOE_EXIT_OK;
-}
-
-static lemoe_status execute_groups(lemoe_launch *launch, const lemoe_options *options, const lemoe_sweep *sweep,
-                                   outcome *result) {
+static lemoe_status work(lemoe_launch *launch, lemoe_sweep *sweep, int *exit_status) {
     lemoe_comm *world = lemoe_launch_world(launch);
-    for (int64_t tp = 1; tp <= lemoe_comm_size(world); tp++) {
-        LEMOE_TRY(execute_group(launch, options, sweep, tp, result));
-        LEMOE_TRY(lemoe_comm_allreduce_max(world, lemoe_tensor_1d(result, LEMOE_I32, 2)));
-        if (result->interrupted || (result->failed && options->fail_fast)) return LEMOE_OK;
-    }
-    return LEMOE_OK;
+    lemoe_status status = LEMOE_OK;
+    lemoe_estimates *estimates = NULL;
+    lemoe_coordinator *coordinator = NULL;
+    bool is_first = lemoe_comm_rank(world) == 0;
+    if (is_first) status = open_on_first(launch, sweep, &estimates, &coordinator);
+    LEMOE_TRY_GOTO(lemoe_comm_agree(world, status));
+    LEMOE_TRY_GOTO(lemoe_worker_run(launch, sweep, coordinator));
+    if (is_first) status = close_on_first(sweep, coordinator, estimates, exit_status);
+    LEMOE_TRY_GOTO(lemoe_comm_agree(world, status));
+    status = lemoe_comm_broadcast_bytes(world, 0, exit_status, sizeof *exit_status);
+out:
+    lemoe_coordinator_destroy(coordinator);
+    lemoe_estimates_close(estimates);
+    return status;
 }
 
 lemoe_status lemoe_sweep_execute(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *sweep,
                                  int *exit_status) {
     lemoe_comm *world = lemoe_launch_world(launch);
-    bool first = lemoe_comm_rank(world) == 0;
-    outcome result = {0, 0};
-    *exit_status = LEMOE_EXIT_OK;
-    if (first) lemoe_table_announce(sweep, lemoe_comm_size(world));
-    if (options->dry_run) return LEMOE_OK;
-    LEMOE_TRY(lemoe_comm_agree(world, lemoe_signals_install()));
-    LEMOE_TRY(execute_groups(launch, options, sweep, &result));
-    *exit_status = exit_status_of(&result);
+    int n_rank = lemoe_comm_size(world);
     lemoe_status status = LEMOE_OK;
-    if (first) status = lemoe_table_publish(sweep);
-    if (first && status == LEMOE_OK) status = lemoe_table_print(sweep, stdout);
-    return lemoe_comm_agree(world, status);
+    *exit_status = LEMOE_EXIT_OK;
+    if (options->dry_run) {
+        if (lemoe_comm_rank(world) == 0)
+            status = lemoe_announce_plan(sweep, lemoe_launch_nodes(launch), n_rank, stdout);
+        return lemoe_comm_agree(world, status);
+    }
+    if (lemoe_comm_rank(world) == 0) lemoe_announce_launch(sweep, n_rank, stderr);
+    lemoe_log_set_level(LEMOE_LOG_WARN); /* what runs say of themselves goes through the coordinator */
+    LEMOE_TRY(lemoe_comm_agree(world, lemoe_signals_install()));
+    return work(launch, sweep, exit_status);
 }

@@ -10,21 +10,41 @@
 #include "runner/config/config.h"
 #include "runner/sweep/options.h"
 
+/* Why this launch does not start a run. */
+typedef enum lemoe_skip {
+    LEMOE_SKIP_NOT,
+    LEMOE_SKIP_COMPLETE,
+    LEMOE_SKIP_FAILED,      /* before; --retry-failed runs it again */
+    LEMOE_SKIP_QUARANTINED, /* several launches died while it was under way; --retry-failed runs it again */
+    LEMOE_SKIP_UNWANTED,    /* --only */
+    LEMOE_SKIP_OTHER_SHARD  /* --shard */
+} lemoe_skip;
+
+enum { LEMOE_RUN_ID_MAX = 256 };
+
 /* One run of the sweep as the launch sees it. Equal on all ranks. */
 typedef struct lemoe_sweep_run {
+    int64_t spec_index;
     const lemoe_config *config; /* borrowed from the spec */
-    const char *label;
-    lemoe_text run_id;
+    const char *label;          /* the same */
+    char run_id[LEMOE_RUN_ID_MAX];
     char identity[33];
     int64_t tensor_parallel;
-    bool skip; /* already complete (or failed before, without --retry-failed), or not matched by --only */
+    int model; /* equal numbers: the same model and data stay loaded from one run to the other */
+    lemoe_skip skip;
+    /* estimates; 0: unknown */
+    char shape[33]; /* runs of equal shape cost the same per update; "" when not worked out */
+    int64_t predicted_bytes;
+    double predicted_step_seconds, seconds_low, seconds_high;
+    double expected_seconds; /* for scheduling: never 0, a rough guess where nothing was measured */
 } lemoe_sweep_run;
 
 typedef struct lemoe_sweep {
     lemoe_sweep_spec *spec;
-    lemoe_sweep_run *runs; /* [spec->n_run] */
-    int64_t n_skipped;
+    lemoe_sweep_run *runs; /* [n_run] those of the spec, each identity once */
+    int64_t n_run, n_repeated, n_todo;
     char *output_folder; /* of the first run: one output folder a sweep */
+    bool fail_fast;
 } lemoe_sweep;
 
 /* What the process should end with, besides an error. */

@@ -1,8 +1,8 @@
 #include "runner/sweep/table.h"
 
-#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "runner/io/file.h"
+#include "runner/io/lease.h"
 
 #include <math.h>
 #include <string.h>
@@ -21,42 +21,26 @@ lemoe_status lemoe_table_read_summary(const char *output_folder, const char *run
     return status;
 }
 
-void lemoe_table_announce(const lemoe_sweep *sweep, int n_rank) {
-    int64_t n_run = sweep->spec->n_run;
-    lemoe_log(LEMOE_LOG_INFO, "%lld run%s, %lld to do, on %d rank%s; results in %s", (long long)n_run,
-              n_run == 1 ? "" : "s", (long long)(n_run - sweep->n_skipped), n_rank, n_rank == 1 ? "" : "s",
-              sweep->output_folder);
-    for (int64_t i = 0; i < n_run; i++) {
-        const lemoe_sweep_run *run = &sweep->runs[i];
-        if (run->skip) continue;
-        long long tp = run->tensor_parallel, idle = n_rank % run->tensor_parallel;
-        lemoe_log(LEMOE_LOG_INFO, "  %s  [%s] on %lld rank%s%s", run->run_id,
-                  *run->label ? run->label : run->config->edit.method, tp, tp == 1 ? "" : "s",
-                  idle ? " (some ranks of the launch stay idle)" : "");
+bool lemoe_table_is_complete(const lemoe_sweep *sweep, int64_t index) {
+    lemoe_results_summary summary = {0};
+    if (lemoe_table_read_summary(sweep->output_folder, sweep->runs[index].run_id, &summary) != LEMOE_OK) {
+        lemoe_error_clear(); /* what is there will be refused when the run opens its results */
+        return false;
     }
+    bool is_complete = summary.exists && strcmp(summary.identity, sweep->runs[index].identity) == 0 &&
+                       strcmp(summary.status, "complete") == 0;
+    lemoe_results_summary_free(&summary);
+    return is_complete;
 }
 
-lemoe_status lemoe_table_publish(const lemoe_sweep *sweep) {
-    lemoe_status status = LEMOE_OK;
-    int64_t n_run = sweep->spec->n_run, n_axis = sweep->spec->n_axis;
-    lemoe_sweep_row *rows = NULL;
-    char **values = NULL;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_run, sizeof *rows, &rows));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_run * n_axis, sizeof *values, &values));
-    for (int64_t i = 0; i < n_run; i++) {
-        const lemoe_sweep_run *run = &sweep->runs[i];
-        for (int64_t a = 0; a < n_axis; a++)
-            LEMOE_TRY_GOTO(lemoe_config_value(run->config, sweep->spec->axis_key[a], &values[i * n_axis + a]));
-        rows[i] =
-            (lemoe_sweep_row){run->run_id, (const char *const *)(values + i * n_axis), run->tensor_parallel, "cpu"};
-    }
-    LEMOE_TRY_GOTO(lemoe_results_publish_sweep(sweep->output_folder, (const char *const *)sweep->spec->axis_key, n_axis,
-                                               rows, n_run));
-out:
-    for (int64_t i = 0; values && i < n_run * n_axis; i++) lemoe_mem_free(values[i]);
-    lemoe_mem_free(values);
-    lemoe_mem_free(rows);
-    return status;
+bool lemoe_table_is_elsewhere(const lemoe_sweep *sweep, int64_t index) {
+    char *journal = NULL;
+    lemoe_lease_owner owner;
+    if (lemoe_table_is_complete(sweep, index)) return true;
+    if (run_path(sweep->output_folder, sweep->runs[index].run_id, ".journal", &journal) != LEMOE_OK) return false;
+    bool is_held = lemoe_lease_probe(journal, &owner);
+    lemoe_mem_free(journal);
+    return is_held;
 }
 
 /* ---- printing ---- */
@@ -83,8 +67,7 @@ static void print_row(FILE *out, int width, const char *name, const lemoe_result
     }
     (void)fprintf(out, " |");
     print_score(out, summary->consistency);
-    (void)fprintf(out, strcmp(summary->status, "complete") == 0 ? "\n" : "  %s%s%s\n", summary->status,
-                  summary->error && *summary->error ? ": " : "", summary->error ? summary->error : "");
+    (void)fprintf(out, strcmp(summary->status, "complete") == 0 ? "\n" : "  %s\n", summary->status);
 }
 
 /* "edit.method=lemoe lemoe.preset=stable" as "lemoe stable": the values are what a reader looks for. */
@@ -104,14 +87,15 @@ lemoe_status lemoe_table_print(const lemoe_sweep *sweep, FILE *out) {
     enum { NAME_BYTES = 96 };
     int width = 12;
     char name[NAME_BYTES];
-    for (int64_t i = 0; i < sweep->spec->n_run; i++) {
+    for (int64_t i = 0; i < sweep->n_run; i++) {
         short_name(&sweep->runs[i], name, sizeof name);
         if ((int)strlen(name) > width) width = (int)strlen(name);
     }
     (void)fprintf(out, "\nToken-level, teacher-forced; locality = agreement with the unedited model\n");
     print_header(out, width);
-    for (int64_t i = 0; i < sweep->spec->n_run; i++) {
+    for (int64_t i = 0; i < sweep->n_run; i++) {
         lemoe_results_summary summary = {0};
+        if (sweep->runs[i].skip == LEMOE_SKIP_UNWANTED || sweep->runs[i].skip == LEMOE_SKIP_OTHER_SHARD) continue;
         LEMOE_TRY(lemoe_table_read_summary(sweep->output_folder, sweep->runs[i].run_id, &summary));
         short_name(&sweep->runs[i], name, sizeof name);
         if (summary.exists) print_row(out, width, name, &summary);

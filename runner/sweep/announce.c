@@ -1,0 +1,183 @@
+#include "runner/sweep/announce.h"
+
+#include "kernels/base/mem.h"
+#include "runner/sweep/progress.h"
+#include "runner/sweep/schedule.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *const skip_words[] = {"to do",       "complete",      "failed before (--retry-failed runs it again)",
+                                         "quarantined", "not asked for", "other shard"};
+
+static int64_t count(const lemoe_sweep *sweep, lemoe_skip skip) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < sweep->n_run; i++) n += sweep->runs[i].skip == skip;
+    return n;
+}
+
+void lemoe_announce_launch(const lemoe_sweep *sweep, int n_rank, FILE *out) {
+    (void)fprintf(out, "%lld run%s, %lld to do", (long long)sweep->n_run, sweep->n_run == 1 ? "" : "s",
+                  (long long)sweep->n_todo);
+    for (int skip = LEMOE_SKIP_COMPLETE; skip <= LEMOE_SKIP_OTHER_SHARD; skip++) {
+        int64_t n = count(sweep, (lemoe_skip)skip);
+        if (n > 0) (void)fprintf(out, ", %lld %s", (long long)n, skip_words[skip]);
+    }
+    if (sweep->n_repeated > 0)
+        (void)fprintf(out, ", %lld combinations more that are the same runs", (long long)sweep->n_repeated);
+    (void)fprintf(out, "; on %d rank%s; results in %s\n", n_rank, n_rank == 1 ? "" : "s", sweep->output_folder);
+    (void)fflush(out);
+}
+
+/* ---- the plan ---- */
+
+static void print_time(const lemoe_sweep_run *run, FILE *out) {
+    char low[32], high[32];
+    if (run->seconds_high <= 0) {
+        (void)fprintf(out, "  %-21s", "unknown");
+        return;
+    }
+    (void)lemoe_progress_duration(run->seconds_low, low, sizeof low);
+    (void)lemoe_progress_duration(run->seconds_high, high, sizeof high);
+    if (strcmp(low, high) == 0)
+        (void)fprintf(out, "  %-21s", high);
+    else
+        (void)fprintf(out, "  %s to %-*s", low, (int)(17 - strlen(low)), high);
+}
+
+static void print_run(const lemoe_sweep_run *run, FILE *out) {
+    char order[64], memory[32] = "unknown";
+    const lemoe_config *config = run->config;
+    if (strcmp(config->order.planner, "file") == 0)
+        (void)snprintf(order, sizeof order, "file");
+    else
+        (void)snprintf(order, sizeof order, "%.32s seed %llu", config->order.planner,
+                       (unsigned long long)config->order.seed);
+    if (run->predicted_bytes > 0) (void)snprintf(memory, sizeof memory, "%.1f MB", (double)run->predicted_bytes / 1e6);
+    (void)fprintf(out, "%-44s  %-16s  %5lld  %-10s", run->run_id, order, (long long)run->tensor_parallel, memory);
+    print_time(run, out);
+    (void)fprintf(out, "  %s\n", skip_words[run->skip]);
+}
+
+/* The whole sweep's time with every run at one end of its range. */
+static lemoe_status simulate(const lemoe_sweep *sweep, const int *node_of, int n_rank, bool high, double *makespan) {
+    lemoe_status status = LEMOE_OK;
+    lemoe_schedule_run *runs = NULL;
+    int64_t *order = NULL, n = 0;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(sweep->n_run, sizeof *runs, &runs));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(sweep->n_run, sizeof *order, &order));
+    for (int64_t i = 0; i < sweep->n_run; i++) {
+        const lemoe_sweep_run *run = &sweep->runs[i];
+        if (run->skip != LEMOE_SKIP_NOT) continue;
+        runs[n++] =
+            (lemoe_schedule_run){(int)run->tensor_parallel, run->model, high ? run->seconds_high : run->seconds_low};
+    }
+    lemoe_schedule_args args = {node_of, n_rank, runs, n, order};
+    LEMOE_TRY_GOTO(lemoe_schedule_order(&args, order));
+    LEMOE_TRY_GOTO(lemoe_schedule_simulate(&args, makespan));
+out:
+    lemoe_mem_free(runs);
+    lemoe_mem_free(order);
+    return status;
+}
+
+static lemoe_status print_total(const lemoe_sweep *sweep, const int *node_of, int n_rank, FILE *out) {
+    int64_t n_unknown = 0;
+    double low = 0, high = 0;
+    char from[32], to[32];
+    for (int64_t i = 0; i < sweep->n_run; i++)
+        n_unknown += sweep->runs[i].skip == LEMOE_SKIP_NOT && sweep->runs[i].seconds_high <= 0;
+    if (n_unknown > 0) {
+        (void)fprintf(out,
+                      "time of the sweep: unknown, since %lld of its runs have a shape that was never measured here\n",
+                      (long long)n_unknown);
+        return LEMOE_OK;
+    }
+    LEMOE_TRY(simulate(sweep, node_of, n_rank, false, &low));
+    LEMOE_TRY(simulate(sweep, node_of, n_rank, true, &high));
+    (void)fprintf(out, "time of the sweep: %s to %s on %d ranks\n", lemoe_progress_duration(low, from, sizeof from),
+                  lemoe_progress_duration(high, to, sizeof to), n_rank);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_announce_plan(const lemoe_sweep *sweep, const int *node_of, int n_rank, FILE *out) {
+    lemoe_announce_launch(sweep, n_rank, out);
+    (void)fprintf(out, "%-44s  %-16s  %5s  %-10s  %-21s  %s\n", "run", "order", "ranks", "arenas", "time", "");
+    for (int64_t i = 0; i < sweep->n_run; i++) print_run(&sweep->runs[i], out);
+    lemoe_status status = print_total(sweep, node_of, n_rank, out);
+    (void)fprintf(out, "dry run: nothing was started or written\n");
+    (void)fflush(out);
+    return status;
+}
+
+/* ---- the ending ---- */
+
+typedef struct tally {
+    int64_t n_failed, n_interrupted, n_not_begun, n_elsewhere;
+} tally;
+
+static const char *word_of(const lemoe_sweep_run *run, const lemoe_run_ending *ending, tally *t) {
+    if (run->skip == LEMOE_SKIP_QUARANTINED || run->skip == LEMOE_SKIP_FAILED) {
+        t->n_failed++;
+        return run->skip == LEMOE_SKIP_FAILED ? "failed before" : "quarantined";
+    }
+    if (run->skip != LEMOE_SKIP_NOT) return NULL;
+    if (!ending->has_begun && ending->outcome != LEMOE_OUTCOME_ELSEWHERE) {
+        t->n_not_begun++;
+        return NULL;
+    }
+    switch (ending->outcome) {
+    case LEMOE_OUTCOME_FAILED: t->n_failed++; return "failed";
+    case LEMOE_OUTCOME_INTERRUPTED: t->n_interrupted++; return "interrupted";
+    case LEMOE_OUTCOME_ELSEWHERE: t->n_elsewhere++; return NULL;
+    default: return NULL;
+    }
+}
+
+static const char *reason_of(const lemoe_sweep_run *run, const lemoe_run_ending *ending) {
+    if (run->skip == LEMOE_SKIP_QUARANTINED)
+        return "its launches died again and again while it was under way; runs/<id>/deaths has the evidence, "
+               "--retry-failed runs it again";
+    if (run->skip == LEMOE_SKIP_FAILED) return "--retry-failed runs it again; --status says why it failed";
+    return ending->error;
+}
+
+static void print_estimates(const lemoe_sweep *sweep, const lemoe_coordinator *coordinator, FILE *out) {
+    bool is_first = true;
+    for (int64_t i = 0; i < sweep->n_run; i++) {
+        const lemoe_sweep_run *run = &sweep->runs[i];
+        if (run->skip != LEMOE_SKIP_NOT || run->predicted_bytes <= 0) continue;
+        lemoe_run_ending ending = lemoe_coordinator_ending(coordinator, i);
+        const lemoe_run_measures *m = &ending.measures;
+        if (!ending.has_begun || ending.outcome != LEMOE_OUTCOME_COMPLETE) continue;
+        if (is_first)
+            (void)fprintf(out, "\n%-44s  %-29s  %s\n", "estimates", "ms an update: said, measured",
+                          "arenas in MB: said, measured");
+        is_first = false;
+        (void)fprintf(out, "%-44s  %13.3f %15.3f  %13.3f %15.3f\n", run->run_id, 1e3 * run->predicted_step_seconds,
+                      m->n_step > 0 ? 1e3 * m->train_seconds / (double)m->n_step : 0,
+                      (double)run->predicted_bytes / 1e6, (double)m->peak_bytes / 1e6);
+    }
+}
+
+int lemoe_announce_ending(const lemoe_sweep *sweep, const lemoe_coordinator *coordinator, FILE *out) {
+    tally t = {0};
+    for (int64_t i = 0; i < sweep->n_run; i++) {
+        const lemoe_sweep_run *run = &sweep->runs[i];
+        lemoe_run_ending ending = lemoe_coordinator_ending(coordinator, i);
+        const char *word = word_of(run, &ending, &t);
+        if (!word) continue;
+        if (t.n_failed + t.n_interrupted == 1) (void)fprintf(out, "\nnot complete:\n");
+        (void)fprintf(out, "  %-13s  %s: %s\n", word, run->run_id, reason_of(run, &ending));
+    }
+    if (t.n_elsewhere > 0)
+        (void)fprintf(out, "%lld run%s left to other launches of the same folder\n", (long long)t.n_elsewhere,
+                      t.n_elsewhere == 1 ? "" : "s");
+    if (t.n_not_begun > 0)
+        (void)fprintf(out, "%lld run%s not begun; the same command goes on with them\n", (long long)t.n_not_begun,
+                      t.n_not_begun == 1 ? "" : "s");
+    print_estimates(sweep, coordinator, out);
+    (void)fflush(out);
+    if (t.n_interrupted > 0 || lemoe_coordinator_was_interrupted(coordinator)) return LEMOE_EXIT_INTERRUPTED;
+    return t.n_failed > 0 ? LEMOE_EXIT_RUN_FAILED : LEMOE_EXIT_OK;
+}

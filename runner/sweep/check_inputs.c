@@ -1,0 +1,66 @@
+#include "runner/sweep/check_inputs.h"
+
+#include "kernels/base/mem.h"
+
+#include <string.h>
+
+lemoe_status lemoe_checked_inputs_model(lemoe_checked_inputs *in, const lemoe_config *config, int64_t *out) {
+    for (*out = in->n_model; (*out)-- > 0;) /* neighbouring runs share: the latest first */
+        if (strcmp(in->models[*out].config->model.path, config->model.path) == 0) return LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_grow(&in->models, &in->model_capacity, in->n_model + 1, sizeof *in->models));
+    lemoe_checked_model *model = &in->models[in->n_model];
+    *model = (lemoe_checked_model){.config = config};
+    *out = in->n_model;
+    LEMOE_TRY(lemoe_llama_config_read(config->model.path, &model->shape));
+    LEMOE_TRY(lemoe_llama_folder_fingerprint(config->model.path, model->fingerprint, &model->weight_bytes));
+    LEMOE_TRY(lemoe_tokenizer_open(config->model.path, model->shape.n_vocab, &model->tokenizer));
+    in->n_model++;
+    return LEMOE_OK;
+}
+
+static bool same_data(const lemoe_config *a, const lemoe_config *b) {
+    bool drawn = a->data.select == LEMOE_SELECT_RANDOM;
+    return strcmp(a->data.kind, b->data.kind) == 0 && strcmp(a->data.path, b->data.path) == 0 &&
+           a->data.edits == b->data.edits && a->data.bad_records == b->data.bad_records &&
+           a->data.select == b->data.select && a->data.eos == b->data.eos && (!drawn || a->seed == b->seed);
+}
+
+/* Reads and tokenises everything once, so that a bad record shows now and not after an hour. */
+static lemoe_status open_data(const lemoe_checked_model *model, const lemoe_config *config, lemoe_checked_data *out) {
+    lemoe_status status = LEMOE_OK;
+    lemoe_dataset *dataset = NULL;
+    lemoe_edit_stream *stream = NULL;
+    lemoe_dataset_args args = {.kind = config->data.kind,
+                               .path = config->data.path,
+                               .n_edit = config->data.edits,
+                               .select_random = config->data.select == LEMOE_SELECT_RANDOM,
+                               .seed = config->seed,
+                               .skip_bad = config->data.bad_records == LEMOE_BAD_RECORDS_SKIP};
+    LEMOE_TRY_GOTO(lemoe_dataset_open(&args, &dataset));
+    LEMOE_TRY_GOTO(
+        lemoe_edit_stream_create(dataset, model->tokenizer, config->data.eos, model->shape.max_position, &stream));
+    memcpy(out->fingerprint, dataset->fingerprint, sizeof out->fingerprint);
+    out->n_edit = stream->n_edit;
+out:
+    lemoe_edit_stream_destroy(stream);
+    lemoe_dataset_close(dataset);
+    return status;
+}
+
+lemoe_status lemoe_checked_inputs_data(lemoe_checked_inputs *in, const lemoe_config *config, int64_t i_model,
+                                       int64_t *out) {
+    for (*out = in->n_data; (*out)-- > 0;)
+        if (in->data[*out].i_model == i_model && same_data(in->data[*out].config, config)) return LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_grow(&in->data, &in->data_capacity, in->n_data + 1, sizeof *in->data));
+    in->data[in->n_data] = (lemoe_checked_data){.config = config, .i_model = i_model};
+    LEMOE_TRY(open_data(&in->models[i_model], config, &in->data[in->n_data]));
+    *out = in->n_data++;
+    return LEMOE_OK;
+}
+
+void lemoe_checked_inputs_close(lemoe_checked_inputs *in) {
+    for (int64_t i = 0; i < in->n_model; i++) lemoe_tokenizer_close(in->models[i].tokenizer);
+    lemoe_mem_free(in->models);
+    lemoe_mem_free(in->data);
+    *in = (lemoe_checked_inputs){0};
+}

@@ -1,0 +1,138 @@
+#include "runner/sweep/claim.h"
+
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+#include "runner/io/file.h"
+#include "runner/results/results.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { MAX_DEATHS_BYTES = 1 << 20 };
+
+static lemoe_status path_of(const char *output_folder, const char *run_id, const char *name, char **out) {
+    return lemoe_mem_printf(out, "%s/runs/%s/%s", output_folder, run_id, name);
+}
+
+static lemoe_status make_folder(const char *output_folder, const char *run_id) {
+    char *folder = NULL;
+    LEMOE_TRY(lemoe_mem_printf(&folder, "%s/runs/%s", output_folder, run_id));
+    lemoe_status status = lemoe_file_make_folders(folder);
+    lemoe_mem_free(folder);
+    return status;
+}
+
+bool lemoe_claim_is_held(const char *output_folder, const char *run_id, int64_t *renewed) {
+    char *path = NULL;
+    lemoe_lease_owner owner;
+    if (path_of(output_folder, run_id, "claim", &path) != LEMOE_OK) return false;
+    bool held = lemoe_lease_probe(path, &owner);
+    *renewed = owner.renewed;
+    lemoe_mem_free(path);
+    return held;
+}
+
+lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lemoe_lease **out, bool *held,
+                              int64_t *renewed) {
+    char *path = NULL;
+    *held = false;
+    LEMOE_TRY(make_folder(output_folder, run_id));
+    LEMOE_TRY(path_of(output_folder, run_id, "claim", &path));
+    lemoe_status status = lemoe_lease_acquire(path, out);
+    lemoe_mem_free(path);
+    if (status != LEMOE_ERR_STATE) return status;
+    lemoe_error_clear();
+    *held = true;
+    (void)lemoe_claim_is_held(output_folder, run_id, renewed);
+    return LEMOE_OK;
+}
+
+/* ---- deaths ---- */
+
+/* One line a death: what the run had committed by then, and whose launch it was. */
+static lemoe_status add_death(const char *output_folder, const char *run_id, int64_t n_value,
+                              const lemoe_lease_owner *owner) {
+    char *path = NULL, line[512], who[320], seen[21];
+    LEMOE_TRY(path_of(output_folder, run_id, "deaths", &path));
+    lemoe_lease_describe(owner, who, (int64_t)sizeof who);
+    lemoe_clock_utc(seen);
+    int length =
+        snprintf(line, sizeof line, "%" PRId64 " values committed; found dead at %s; %s\n", n_value, seen, who);
+    int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+    bool is_written = file >= 0 && write(file, line, (size_t)length) == (ssize_t)length && fsync(file) == 0;
+    int reason = errno;
+    if (file >= 0) (void)close(file);
+    lemoe_status status = LEMOE_OK;
+    if (!is_written) status = lemoe_raise(LEMOE_ERR_IO, "%s: cannot be written: %s", path, strerror(reason));
+    lemoe_mem_free(path);
+    return status;
+}
+
+/* Deaths since the run last got further than ever before, that one included. */
+static lemoe_status read_deaths(const char *output_folder, const char *run_id, int64_t *n_death) {
+    char *path = NULL, *text = NULL;
+    int64_t n_bytes = 0, best = -1;
+    *n_death = 0;
+    LEMOE_TRY(path_of(output_folder, run_id, "deaths", &path));
+    lemoe_status status =
+        lemoe_file_exists(path) ? lemoe_file_read_text(path, MAX_DEATHS_BYTES, &text, &n_bytes) : LEMOE_OK;
+    for (const char *line = text; status == LEMOE_OK && line && *line;) {
+        int64_t n_value = 0;
+        if (sscanf(line, "%18" SCNd64 " values committed", &n_value) == 1) {
+            *n_death = n_value > best ? 1 : *n_death + 1;
+            if (n_value > best) best = n_value;
+        }
+        line = strchr(line, '\n');
+        if (line) line++;
+    }
+    lemoe_mem_free(text);
+    lemoe_mem_free(path);
+    return status;
+}
+
+/* A lease file that nobody alive stands behind. */
+static lemoe_status find_dead_owner(const char *output_folder, const char *run_id, bool *is_dead,
+                                    lemoe_lease_owner *owner) {
+    char *path = NULL;
+    LEMOE_TRY(path_of(output_folder, run_id, "claim", &path));
+    *is_dead = !lemoe_lease_probe(path, owner) && owner->host[0];
+    lemoe_mem_free(path);
+    return LEMOE_OK;
+}
+
+/* Under the claim itself, so that two launches do not count the same death. */
+static lemoe_status note_death(const char *output_folder, const char *run_id, const lemoe_lease_owner *owner) {
+    lemoe_lease *claim = NULL;
+    char *journal = NULL;
+    bool held = false;
+    int64_t renewed = 0, n_value = 0;
+    lemoe_status status = LEMOE_OK;
+    LEMOE_TRY(lemoe_claim_take(output_folder, run_id, &claim, &held, &renewed));
+    if (held) return LEMOE_OK;
+    LEMOE_TRY_GOTO(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, run_id));
+    if (lemoe_results_count_values(journal, &n_value) != LEMOE_OK) lemoe_error_clear(); /* unreadable: nothing new */
+    LEMOE_TRY_GOTO(add_death(output_folder, run_id, n_value, owner));
+out:
+    lemoe_mem_free(journal);
+    lemoe_lease_release(claim);
+    return status;
+}
+
+lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run_id, bool only_look, int64_t *n_death) {
+    lemoe_lease_owner owner;
+    bool is_dead = false;
+    if (!only_look) LEMOE_TRY(find_dead_owner(output_folder, run_id, &is_dead, &owner));
+    if (is_dead) LEMOE_TRY(note_death(output_folder, run_id, &owner));
+    return read_deaths(output_folder, run_id, n_death);
+}
+
+void lemoe_claim_forget_deaths(const char *output_folder, const char *run_id) {
+    char *path = NULL;
+    if (path_of(output_folder, run_id, "deaths", &path) != LEMOE_OK) return;
+    (void)unlink(path);
+    lemoe_mem_free(path);
+}

@@ -1,0 +1,25 @@
+/*
+ * Which launch works on a run: a lease on runs/<id>/claim, taken by the launch's coordinator before it hands the run
+ * out and given back when the run ends. A claim whose owner is dead is the trace of a death that nothing explains;
+ * those are counted in runs/<id>/deaths, the evidence for a quarantine.
+ */
+#ifndef RUNNER_SWEEP_CLAIM_H
+#define RUNNER_SWEEP_CLAIM_H
+
+#include "runner/io/lease.h"
+
+/* Local. *held is true, and nothing else done, when another launch has it: *renewed is then when its owner last showed
+ * up (a later value means that it lives). Errors: IO. */
+lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lemoe_lease **out, bool *held,
+                              int64_t *renewed) LEMOE_MUST_CHECK;
+/* Local. Whether another launch has it now; *renewed as above. */
+bool lemoe_claim_is_held(const char *output_folder, const char *run_id, int64_t *renewed);
+
+/* Local. If the run was under way when its launch died, adds that to the evidence (unless only_look, which writes
+ * nothing). *n_death: deaths in a row during which the run committed nothing new, 0 without evidence. Errors: IO. */
+lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run_id, bool only_look,
+                                      int64_t *n_death) LEMOE_MUST_CHECK;
+/* Local. The evidence was dealt with: the run is asked for again, or has ended. */
+void lemoe_claim_forget_deaths(const char *output_folder, const char *run_id);
+
+#endif
