@@ -1,6 +1,6 @@
 /* Anchors: the nearest, the impostors, and the rules that set the threshold of the null route. */
 #include "kernels/base/rng.h"
-#include "runner/adaptor/anchor_router.h"
+#include "runner/adaptor/anchors.h"
 #include "tests/unit/fixture.h"
 
 enum { D = 6, N = 40 };
@@ -13,7 +13,6 @@ static int open_device(void **state) {
     (void)state;
     for (int64_t i = 0; i < N * D; i++)
         features[i] = (float)lemoe_rng_normal(lemoe_rng_make(1, LEMOE_RNG_TEST, 0), (uint64_t)i);
-    lemoe_features_normalise(features, N, D);
     return lemoe_device_open("cpu", 1, &device) != LEMOE_OK || lemoe_arena_create(device, 1 << 16, &arena) != LEMOE_OK;
 }
 static int close_device(void **state) {
@@ -23,10 +22,15 @@ static int close_device(void **state) {
     return 0;
 }
 
+/* Of features of any length. */
 static double cosine(const float *a, const float *b) {
-    double dot = 0;
-    for (int c = 0; c < D; c++) dot += (double)a[c] * (double)b[c];
-    return dot;
+    double dot = 0, aa = 0, bb = 0;
+    for (int c = 0; c < D; c++) {
+        dot += (double)a[c] * (double)b[c];
+        aa += (double)a[c] * (double)a[c];
+        bb += (double)b[c] * (double)b[c];
+    }
+    return dot / sqrt(aa * bb);
 }
 
 /* Experts of 3 edits each: anchor i belongs to expert i / 3. */

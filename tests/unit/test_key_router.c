@@ -1,4 +1,4 @@
-/* The printed router: z = k . (W_up silu(W_down e)), softmax over the keys present, and its gradients. */
+/* Keys and a projection as printed: z = k . (W_up silu(W_down e)), and its gradients. */
 #include "runner/adaptor/key_router.h"
 #include "tests/unit/fixture.h"
 
@@ -23,9 +23,19 @@ static void fill(float *x, int64_t n, double size, uint32_t stream) {
         x[i] = (float)(size * lemoe_rng_normal(lemoe_rng_make(3, LEMOE_RNG_TEST, stream), (uint64_t)i));
 }
 
+static lemoe_key_router_args args_with(uint64_t seed, uint32_t stream) {
+    return (lemoe_key_router_args){
+        .arena = arena, .d = D, .key_dim = KEY_DIM, .max_key = MAX_KEY, .seed = seed, .stream = stream};
+}
+
+static void create(uint64_t seed, uint32_t stream, lemoe_key_router *out) {
+    lemoe_key_router_args args = args_with(seed, stream);
+    assert_ok(lemoe_key_router_create(&args, out));
+}
+
 /* A router with weights large enough that routes differ, unlike the ones it starts with. */
 static void make(lemoe_key_router *r) {
-    assert_ok(lemoe_key_router_create(arena, D, KEY_DIM, MAX_KEY, 1, r));
+    create(1, 0, r);
     for (int i = 0; i < N_KEY; i++) assert_ok(lemoe_key_router_add_key(r, 1));
     fill(r->w_down.data, KEY_DIM * D, 0.5, 1);
     fill(r->w_up.data, D * KEY_DIM, 0.5, 2);
@@ -33,14 +43,16 @@ static void make(lemoe_key_router *r) {
 }
 
 static void drawn_by_seed_alone(void **state) {
-    lemoe_key_router a, b, c;
+    lemoe_key_router a, b, c, second;
     (void)state;
-    assert_ok(lemoe_key_router_create(arena, D, KEY_DIM, MAX_KEY, 1, &a));
-    assert_ok(lemoe_key_router_create(arena, D, KEY_DIM, MAX_KEY, 1, &b));
-    assert_ok(lemoe_key_router_create(arena, D, KEY_DIM, MAX_KEY, 2, &c));
+    create(1, 0, &a);
+    create(1, 0, &b);
+    create(2, 0, &c);
+    create(1, 1, &second); /* another router of the same run */
     assert_memory_equal(a.w_down.data, b.w_down.data, KEY_DIM * D * sizeof(float));
     assert_memory_equal(a.w_up.data, b.w_up.data, KEY_DIM * D * sizeof(float));
     assert_memory_not_equal(a.w_down.data, c.w_down.data, KEY_DIM * D * sizeof(float));
+    assert_memory_not_equal(a.w_down.data, second.w_down.data, KEY_DIM * D * sizeof(float));
     for (int i = 0; i < MAX_KEY; i++) assert_ok(lemoe_key_router_add_key(&a, 1));
     const float *keys = a.keys.data;
     assert_memory_not_equal(keys, keys + D, D * sizeof(float)); /* no two keys are equal */
@@ -78,24 +90,17 @@ static void scores_are_the_printed_formula(void **state) {
     fill(e, N * D, 1.0, 4);
     assert_ok(lemoe_key_router_forward(&r, e, N, arena, &s));
     for (int i = 0; i < N; i++) {
-        double z[N_KEY], sum = 0;
-        const float *p = (const float *)s.p.data + i * N_KEY;
-        int best = 0;
+        double z[N_KEY];
         scores_of(&r, e + i * D, z);
-        assert_near((const float *)s.z.data + i * N_KEY, z, N_KEY, 1e-5);
-        for (int k = 0; k < N_KEY; k++) sum += exp(z[k]);
-        for (int k = 0; k < N_KEY; k++) {
-            assert_close((double)p[k], exp(z[k]) / sum, 1e-6);
-            if (z[k] > z[best]) best = k;
-        }
-        assert_int_equal(((const int32_t *)s.top.data)[i], best);
+        assert_relative((const float *)s.z.data + i * N_KEY, z, N_KEY, 1e-5);
     }
 }
 
-/* <dp, p>: linear in p, so dp is its gradient with respect to p. */
+/* <dz, z>: linear in z, so dz is its gradient with respect to z. */
 typedef struct loss {
     lemoe_key_router r;
-    float e[N * D], dp[N * N_KEY];
+    float e[N * D];
+    lemoe_tensor dz; /* [N, N_KEY] */
 } loss;
 
 static double value_of(void *context) {
@@ -104,38 +109,59 @@ static double value_of(void *context) {
     size_t mark = lemoe_arena_mark(arena);
     double value = 0;
     assert_ok(lemoe_key_router_forward(&l->r, l->e, N, arena, &s));
-    for (int i = 0; i < N * N_KEY; i++) value += (double)l->dp[i] * (double)((const float *)s.p.data)[i];
+    for (int i = 0; i < N * N_KEY; i++)
+        value += (double)((const float *)l->dz.data)[i] * (double)((const float *)s.z.data)[i];
     lemoe_arena_reset(arena, mark);
     return value;
+}
+
+static void open_loss(loss *l) {
+    make(&l->r);
+    assert_ok(lemoe_arena_matrix(arena, LEMOE_F32, N, N_KEY, &l->dz));
+    fill(l->e, N * D, 1.0, 4);
+    fill(l->dz.data, N * N_KEY, 1.0, 5);
+}
+
+static void backward(loss *l) {
+    lemoe_key_scores s;
+    assert_ok(lemoe_key_router_forward(&l->r, l->e, N, arena, &s));
+    assert_ok(lemoe_key_router_backward(&l->r, &s, l->dz, arena));
 }
 
 static void gradients(void **state) {
     loss l;
     lemoe_param params[3];
-    lemoe_key_scores s;
     int64_t n_params = 0;
     (void)state;
-    make(&l.r);
-    fill(l.e, N * D, 1.0, 4);
-    fill(l.dp, N * N_KEY, 1.0, 5);
-    assert_ok(lemoe_key_router_train(&l.r, arena, params, &n_params));
+    open_loss(&l);
+    assert_ok(lemoe_key_router_train(&l.r, true, 0.5, arena, params, &n_params));
     assert_int_equal(n_params, 3);
     assert_ptr_equal(params[0].w.data,
-                     (float *)l.r.keys.data + (N_KEY - 1) * D); /* the newest key; older ones are frozen */
-    assert_ok(lemoe_adamw_zero_grad(arena, params, n_params));
-    assert_ok(lemoe_key_router_forward(&l.r, l.e, N, arena, &s));
-    assert_ok(lemoe_key_router_backward(&l.r, &s, l.dp, arena));
+                     (float *)l.r.keys.data + (N_KEY - 1) * D); /* the newest: older ones are frozen */
+    backward(&l);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(params[i].place, LEMOE_PARAM_REPLICATED);
+        assert_true(params[i].lr == 0.5);
         assert_gradient_of(params[i].name, value_of, &l, params[i].w.data, params[i].grad.data,
                            lemoe_tensor_count(&params[i].w), 1, 1.0 / 32.0);
     }
     float once[KEY_DIM * D];
     memcpy(once, l.r.d_w_down.data, sizeof once); /* a second pack adds to the gradient */
-    assert_ok(lemoe_key_router_forward(&l.r, l.e, N, arena, &s));
-    assert_ok(lemoe_key_router_backward(&l.r, &s, l.dp, arena));
+    backward(&l);
     for (int i = 0; i < KEY_DIM * D; i++)
         assert_close((double)((float *)l.r.d_w_down.data)[i], 2.0 * (double)once[i], 1e-6);
+}
+
+static void a_frozen_projection_has_no_gradient(void **state) {
+    loss l;
+    lemoe_param params[3];
+    int64_t n_params = 0;
+    (void)state;
+    open_loss(&l);
+    assert_ok(lemoe_key_router_train(&l.r, false, 0, arena, params, &n_params));
+    assert_int_equal(n_params, 1);
+    backward(&l);
+    assert_gradient_of("key", value_of, &l, params[0].w.data, params[0].grad.data, D, 1, 1.0 / 32.0);
 }
 
 int main(void) {
@@ -143,6 +169,7 @@ int main(void) {
         cmocka_unit_test(drawn_by_seed_alone),
         cmocka_unit_test(scores_are_the_printed_formula),
         cmocka_unit_test(gradients),
+        cmocka_unit_test(a_frozen_projection_has_no_gradient),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -1,0 +1,1 @@
+lemoe_unit_test(test_adamw LINK lemoe_optim lemoe_comm lemoe_base m)
