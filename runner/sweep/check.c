@@ -118,8 +118,8 @@ out:
 
 /* ---- the output folder ---- */
 
-/* The first folder of the path that exists must be one, and writable: found out without making anything. */
-static lemoe_status check_output(const char *folder) {
+/* The first part of the path that exists must be a folder, and writable: found out without making anything. */
+static lemoe_status check_folder(const char *folder) {
     lemoe_status status = LEMOE_OK;
     char *path = NULL;
     LEMOE_TRY(lemoe_mem_strdup(folder, &path));
@@ -138,6 +138,20 @@ static lemoe_status check_output(const char *folder) {
 out:
     lemoe_mem_free(path);
     return status;
+}
+
+/* The folder of the sweep and those that its runs will make in it. */
+static lemoe_status check_output(const char *folder) {
+    static const char *const inner[] = {"runs", "cache"};
+    LEMOE_TRY(check_folder(folder));
+    for (size_t i = 0; i < sizeof inner / sizeof *inner; i++) {
+        char *path = NULL;
+        LEMOE_TRY(lemoe_file_join(folder, inner[i], &path));
+        lemoe_status status = check_folder(path);
+        lemoe_mem_free(path);
+        LEMOE_TRY(status);
+    }
+    return LEMOE_OK;
 }
 
 lemoe_status lemoe_sweep_check(lemoe_sweep *sweep, const lemoe_estimates *estimates, int n_rank) {

@@ -10,12 +10,12 @@ lemoe_status lemoe_checked_inputs_model(lemoe_checked_inputs *in, const lemoe_co
     LEMOE_TRY(lemoe_mem_grow(&in->models, &in->model_capacity, in->n_model + 1, sizeof *in->models));
     lemoe_checked_model *model = &in->models[in->n_model];
     *model = (lemoe_checked_model){.config = config};
-    *out = in->n_model;
+    *out = in->n_model++;
     LEMOE_TRY(lemoe_llama_config_read(config->model.path, &model->shape));
-    LEMOE_TRY(lemoe_llama_folder_fingerprint(config->model.path, model->fingerprint, &model->weight_bytes));
     LEMOE_TRY(lemoe_tokenizer_open(config->model.path, model->shape.n_vocab, &model->tokenizer));
-    in->n_model++;
-    return LEMOE_OK;
+    LEMOE_TRY(lemoe_llama_folder_check(config->model.path, &model->shape));
+    /* last: it reads every weight */
+    return lemoe_llama_folder_fingerprint(config->model.path, model->fingerprint, &model->weight_bytes);
 }
 
 static bool same_data(const lemoe_config *a, const lemoe_config *b) {
@@ -37,8 +37,9 @@ static lemoe_status open_data(const lemoe_checked_model *model, const lemoe_conf
                                .seed = config->seed,
                                .skip_bad = config->data.bad_records == LEMOE_BAD_RECORDS_SKIP};
     LEMOE_TRY_GOTO(lemoe_dataset_open(&args, &dataset));
-    LEMOE_TRY_GOTO(
-        lemoe_edit_stream_create(dataset, model->tokenizer, config->data.eos, model->shape.max_position, &stream));
+    status = lemoe_edit_stream_create(dataset, model->tokenizer, config->data.eos, model->shape.max_position, &stream);
+    if (status != LEMOE_OK) lemoe_error_prefix("%s", config->data.path);
+    LEMOE_TRY_GOTO(status);
     memcpy(out->fingerprint, dataset->fingerprint, sizeof out->fingerprint);
     out->n_edit = stream->n_edit;
 out:
