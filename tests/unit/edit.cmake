@@ -1,1 +1,5 @@
 lemoe_unit_test(test_editor_lemoe LINK lemoe_edit lemoe_base m)
+lemoe_unit_test(test_editor_moe LINK lemoe_edit lemoe_base m)
+lemoe_unit_test(test_editor_ft_m LINK lemoe_edit lemoe_base m)
+lemoe_unit_test(test_editor_table LINK lemoe_edit lemoe_base m)
+lemoe_unit_test(test_train LINK lemoe_edit lemoe_base m)
