@@ -177,26 +177,41 @@ static lemoe_status save_anchors(const lemoe_lemoe *e, lemoe_saved *saved) {
     return LEMOE_OK;
 }
 
+/* What inference has to know beside the tensors: these keys' values, named as in the configuration without its section.
+ */
+static const char *const saved_keys[] = {"layer",       "lambda",    "router", "gate",       "features",
+                                         "granularity", "normalise", "null",   "expert.kind"};
+enum { N_SAVED_KEY = sizeof saved_keys / sizeof saved_keys[0], N_METADATA = N_SAVED_KEY + 3 };
+
+/* metadata[N_METADATA] pairs; values[N_SAVED_KEY] are the caller's to free, also after an error. */
+static lemoe_status describe(const lemoe_lemoe *e, const char *threshold, const char **metadata, char **values) {
+    const char *const others[] = {
+        "method", "lemoe", "null_threshold", threshold, "model_fingerprint", lemoe_llama_fingerprint(e->context.model)};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) *metadata++ = others[i];
+    for (int i = 0; i < N_SAVED_KEY; i++) {
+        char key[32];
+        (void)snprintf(key, sizeof key, "lemoe.%s", saved_keys[i]);
+        LEMOE_TRY(lemoe_config_value(e->context.config, key, &values[i]));
+        *metadata++ = saved_keys[i];
+        *metadata++ = values[i];
+    }
+    return LEMOE_OK;
+}
+
 static lemoe_status lemoe_save(void *editor, const char *path, lemoe_dtype dtype) {
     lemoe_lemoe *e = editor;
     lemoe_llama *model = e->context.model;
     lemoe_saved saved = {.dtype = dtype};
-    char layer[24], threshold[40];
-    (void)snprintf(layer, sizeof layer, "%lld", (long long)e->layer);
+    char threshold[40], *values[N_SAVED_KEY] = {NULL};
+    const char *metadata[2 * N_METADATA];
     (void)snprintf(threshold, sizeof threshold, "%.17g", lemoe_threshold(e));
-    const char *metadata[] = {"method",
-                              "lemoe",
-                              "layer",
-                              layer,
-                              "null_threshold",
-                              threshold,
-                              "model_fingerprint",
-                              lemoe_llama_fingerprint(model)};
     lemoe_status status = lemoe_saved_add_experts(&saved, model, e->experts, e->n_expert);
     if (status == LEMOE_OK && e->router_ops->save) status = e->router_ops->save(e->router, &saved, model);
     if (status == LEMOE_OK) status = save_anchors(e, &saved);
+    if (status == LEMOE_OK) status = describe(e, threshold, metadata, values);
     if (status == LEMOE_OK && lemoe_comm_rank(lemoe_llama_comm(model)) == 0)
-        status = lemoe_safetensors_write(path, saved.items, saved.n_item, metadata, 4);
+        status = lemoe_safetensors_write(path, saved.items, saved.n_item, metadata, N_METADATA);
+    for (int i = 0; i < N_SAVED_KEY; i++) lemoe_mem_free(values[i]);
     lemoe_saved_free(&saved);
     return status;
 }
