@@ -72,7 +72,8 @@ static lemoe_status is_quarantined(const lemoe_options *options, const lemoe_swe
 static lemoe_status find_skip(const lemoe_options *options, const lemoe_sweep *sweep, lemoe_sweep_run *run) {
     lemoe_results_summary summary = {0};
     bool is_set_aside = false;
-    LEMOE_TRY(lemoe_table_read_summary(sweep->output_folder, run->run_id, &summary));
+    if (lemoe_table_read_summary(sweep->output_folder, run->run_id, &summary) != LEMOE_OK)
+        lemoe_error_clear(); /* refused, with its reason, when that run opens it: one failure stays one failure */
     bool is_same = summary.exists && strcmp(summary.identity, run->identity) == 0;
     if (is_same && strcmp(summary.status, "complete") == 0)
         run->skip = LEMOE_SKIP_COMPLETE;
