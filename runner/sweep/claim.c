@@ -53,17 +53,14 @@ lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lem
 
 /* ---- deaths ---- */
 
-/* One line a death: what the run had committed by then, and whose launch it was. */
-static lemoe_status add_death(const char *output_folder, const char *run_id, int64_t n_value,
-                              const lemoe_lease_owner *owner) {
-    char *path = NULL, line[512], who[320], seen[21];
+static const char quarantine_line[] = "quarantined; --retry-failed begins anew\n";
+
+static lemoe_status append_line(const char *output_folder, const char *run_id, const char *line) {
+    char *path = NULL;
     LEMOE_TRY(path_of(output_folder, run_id, "deaths", &path));
-    lemoe_lease_describe(owner, who, (int64_t)sizeof who);
-    lemoe_clock_utc(seen);
-    int length =
-        snprintf(line, sizeof line, "%" PRId64 " values committed; found dead at %s; %s\n", n_value, seen, who);
+    ssize_t length = (ssize_t)strlen(line);
     int file = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
-    bool is_written = file >= 0 && write(file, line, (size_t)length) == (ssize_t)length && fsync(file) == 0;
+    bool is_written = file >= 0 && write(file, line, (size_t)length) == length && fsync(file) == 0;
     int reason = errno;
     if (file >= 0) (void)close(file);
     lemoe_status status = LEMOE_OK;
@@ -72,26 +69,47 @@ static lemoe_status add_death(const char *output_folder, const char *run_id, int
     return status;
 }
 
+/* One line a death: what the run had committed by then, and whose launch it was. */
+static lemoe_status add_death(const char *output_folder, const char *run_id, int64_t n_value,
+                              const lemoe_lease_owner *owner) {
+    char line[512], who[320], seen[21];
+    lemoe_lease_describe(owner, who, (int64_t)sizeof who);
+    lemoe_clock_utc(seen);
+    (void)snprintf(line, sizeof line, "%" PRId64 " values committed; found dead at %s; %s\n", n_value, seen, who);
+    return append_line(output_folder, run_id, line);
+}
+
 /* Deaths since the run last got further than ever before, that one included. */
-static lemoe_status read_deaths(const char *output_folder, const char *run_id, int64_t *n_death) {
-    char *path = NULL, *text = NULL;
-    int64_t n_bytes = 0, best = -1;
-    *n_death = 0;
-    LEMOE_TRY(path_of(output_folder, run_id, "deaths", &path));
-    lemoe_status status =
-        lemoe_file_exists(path) ? lemoe_file_read_text(path, MAX_DEATHS_BYTES, &text, &n_bytes) : LEMOE_OK;
-    for (const char *line = text; status == LEMOE_OK && line && *line;) {
-        int64_t n_value = 0;
+static void count_lines(const char *text, lemoe_claim_deaths *out) {
+    int64_t best = -1, n_value = 0;
+    for (const char *line = text; line && *line;) {
         if (sscanf(line, "%18" SCNd64 " values committed", &n_value) == 1) {
-            *n_death = n_value > best ? 1 : *n_death + 1;
+            out->n = n_value > best ? 1 : out->n + 1;
             if (n_value > best) best = n_value;
         }
+        out->is_quarantined = out->is_quarantined || strncmp(line, quarantine_line, strlen("quarantined")) == 0;
         line = strchr(line, '\n');
         if (line) line++;
     }
+}
+
+lemoe_status lemoe_claim_read_deaths(const char *output_folder, const char *run_id, lemoe_claim_deaths *out) {
+    char *path = NULL, *text = NULL;
+    int64_t n_bytes = 0;
+    *out = (lemoe_claim_deaths){0};
+    LEMOE_TRY(path_of(output_folder, run_id, "deaths", &path));
+    lemoe_status status =
+        lemoe_file_exists(path) ? lemoe_file_read_text(path, MAX_DEATHS_BYTES, &text, &n_bytes) : LEMOE_OK;
+    if (status == LEMOE_OK) count_lines(text, out);
     lemoe_mem_free(text);
     lemoe_mem_free(path);
     return status;
+}
+
+lemoe_status lemoe_claim_quarantine(const char *output_folder, const char *run_id) {
+    lemoe_claim_deaths deaths;
+    LEMOE_TRY(lemoe_claim_read_deaths(output_folder, run_id, &deaths));
+    return deaths.is_quarantined ? LEMOE_OK : append_line(output_folder, run_id, quarantine_line);
 }
 
 /* A lease file that nobody alive stands behind. */
@@ -122,12 +140,19 @@ out:
     return status;
 }
 
-lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run_id, bool only_look, int64_t *n_death) {
+lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run_id, lemoe_claim_deaths *out) {
     lemoe_lease_owner owner;
     bool is_dead = false;
-    if (!only_look) LEMOE_TRY(find_dead_owner(output_folder, run_id, &is_dead, &owner));
+    LEMOE_TRY(find_dead_owner(output_folder, run_id, &is_dead, &owner));
     if (is_dead) LEMOE_TRY(note_death(output_folder, run_id, &owner));
-    return read_deaths(output_folder, run_id, n_death);
+    return lemoe_claim_read_deaths(output_folder, run_id, out);
+}
+
+bool lemoe_claim_is_dead(const char *output_folder, const char *run_id) {
+    lemoe_lease_owner owner;
+    bool is_dead = false;
+    if (find_dead_owner(output_folder, run_id, &is_dead, &owner) != LEMOE_OK) lemoe_error_clear();
+    return is_dead;
 }
 
 void lemoe_claim_forget_deaths(const char *output_folder, const char *run_id) {

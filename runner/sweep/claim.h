@@ -15,10 +15,22 @@ lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lem
 /* Local. Whether another launch has it now; *renewed as above. */
 bool lemoe_claim_is_held(const char *output_folder, const char *run_id, int64_t *renewed);
 
-/* Local. If the run was under way when its launch died, adds that to the evidence (unless only_look, which writes
- * nothing). *n_death: deaths in a row during which the run committed nothing new, 0 without evidence. Errors: IO. */
-lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run_id, bool only_look,
-                                      int64_t *n_death) LEMOE_MUST_CHECK;
+/* What runs/<id>/deaths says. */
+typedef struct lemoe_claim_deaths {
+    int64_t n;           /* in a row, during which the run committed nothing new; 0 without evidence */
+    bool is_quarantined; /* a launch set the run aside because of them */
+} lemoe_claim_deaths;
+
+/* Local. If the run was under way when its launch died, adds that to the evidence; gives the whole. Errors: IO. */
+lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run_id,
+                                      lemoe_claim_deaths *out) LEMOE_MUST_CHECK;
+/* Local. The evidence as it stands; writes nothing. */
+lemoe_status lemoe_claim_read_deaths(const char *output_folder, const char *run_id,
+                                     lemoe_claim_deaths *out) LEMOE_MUST_CHECK;
+/* Local. Whether a launch died while the run was under way, and nobody has counted that yet. */
+bool lemoe_claim_is_dead(const char *output_folder, const char *run_id);
+/* Local. Sets the run aside, in the evidence, once. */
+lemoe_status lemoe_claim_quarantine(const char *output_folder, const char *run_id) LEMOE_MUST_CHECK;
 /* Local. The evidence was dealt with: the run is asked for again, or has ended. */
 void lemoe_claim_forget_deaths(const char *output_folder, const char *run_id);
 

@@ -60,12 +60,17 @@ static bool is_wanted(const lemoe_options *options, const lemoe_sweep_run *run) 
 
 static lemoe_status is_quarantined(const lemoe_options *options, const lemoe_sweep *sweep, const lemoe_sweep_run *run,
                                    bool *out) {
-    int64_t n_death = 0;
+    const char *folder = sweep->output_folder;
+    lemoe_claim_deaths deaths;
     *out = false;
-    if (options->retry_failed && !options->dry_run) lemoe_claim_forget_deaths(sweep->output_folder, run->run_id);
-    LEMOE_TRY(lemoe_claim_count_deaths(sweep->output_folder, run->run_id, options->dry_run, &n_death));
-    *out = options->quarantine_after > 0 && n_death >= options->quarantine_after && !options->retry_failed;
-    return LEMOE_OK;
+    if (options->dry_run) {
+        LEMOE_TRY(lemoe_claim_read_deaths(folder, run->run_id, &deaths));
+    } else {
+        if (options->retry_failed) lemoe_claim_forget_deaths(folder, run->run_id);
+        LEMOE_TRY(lemoe_claim_count_deaths(folder, run->run_id, &deaths));
+    }
+    *out = options->quarantine_after > 0 && deaths.n >= options->quarantine_after && !options->retry_failed;
+    return *out && !options->dry_run ? lemoe_claim_quarantine(folder, run->run_id) : LEMOE_OK;
 }
 
 /* What an earlier launch finished is not done again; what failed only on request. */

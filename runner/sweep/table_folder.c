@@ -3,6 +3,7 @@
 
 #include "kernels/base/mem.h"
 #include "runner/io/file.h"
+#include "runner/sweep/claim.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -21,15 +22,32 @@ static void free_names(journal_names *list) {
     lemoe_mem_free(list->names);
 }
 
+static bool ends_with(const char *text, const char *ending) {
+    size_t length = strlen(text), tail = strlen(ending);
+    return length > tail && strcmp(text + length - tail, ending) == 0;
+}
+
+/* A run's journal ends with ".journal"; its folder, there from the moment a launch claims the run, is named like it. */
 static lemoe_status add_name(journal_names *list, const char *file) {
-    static const char ending[] = ".journal";
-    size_t length = strlen(file);
-    if (file[0] == '.' || length <= sizeof ending - 1 || strcmp(file + length - (sizeof ending - 1), ending) != 0)
-        return LEMOE_OK;
+    static const char journal[] = ".journal";
+    size_t length = strlen(file), ending = sizeof journal - 1;
+    bool is_journal = ends_with(file, journal);
+    if (file[0] == '.' || ends_with(file, ".h5") || ends_with(file, ".lease")) return LEMOE_OK;
     LEMOE_TRY(lemoe_mem_grow(&list->names, &list->capacity, list->n + 1, sizeof *list->names));
     LEMOE_TRY(lemoe_mem_strdup(file, &list->names[list->n]));
-    list->names[list->n++][length - (sizeof ending - 1)] = '\0';
+    list->names[list->n++][length - (is_journal ? ending : 0)] = '\0';
     return LEMOE_OK;
+}
+
+static void drop_doubles(journal_names *list) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < list->n; i++) {
+        if (n > 0 && strcmp(list->names[n - 1], list->names[i]) == 0)
+            lemoe_mem_free(list->names[i]);
+        else
+            list->names[n++] = list->names[i];
+    }
+    list->n = n;
 }
 
 static lemoe_status list_journals(const char *output_folder, journal_names *out) {
@@ -42,6 +60,7 @@ static lemoe_status list_journals(const char *output_folder, journal_names *out)
         LEMOE_TRY_GOTO(lemoe_raise(LEMOE_ERR_IO, "%s: no results there (no folder %s)", output_folder, folder));
     for (struct dirent *entry; (entry = readdir(listing));) LEMOE_TRY_GOTO(add_name(out, entry->d_name));
     if (out->n) qsort(out->names, (size_t)out->n, sizeof *out->names, by_name);
+    drop_doubles(out);
 out:
     if (listing) (void)closedir(listing);
     lemoe_mem_free(folder);
@@ -56,10 +75,27 @@ static void print_number(FILE *out, const char *name, double value) {
         (void)fprintf(out, ", \"%s\": %.17g", name, value);
 }
 
-static void print_json(FILE *out, const char *name, const lemoe_results_summary *s, bool last) {
+static void print_text(FILE *out, const char *text) {
+    (void)fputc('"', out);
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if (*p == '"' || *p == '\\')
+            (void)fprintf(out, "\\%c", *p);
+        else if (*p < 0x20)
+            (void)fprintf(out, "\\u%04x", *p);
+        else
+            (void)fputc(*p, out);
+    }
+    (void)fputc('"', out);
+}
+
+static void print_json(FILE *out, const char *name, const lemoe_results_summary *s, int64_t n_death, bool is_first) {
     static const char *const moments[] = {"base", "immediate", "final"}, *const metrics[] = {"reliability",
                                                                                              "generality", "locality"};
-    (void)fprintf(out, "  {\"id\": \"%s\", \"status\": \"%s\", \"identity\": \"%s\"", name, s->status, s->identity);
+    (void)fprintf(out,
+                  "%s  {\"id\": \"%s\", \"status\": \"%s\", \"identity\": \"%s\", \"error\": ", is_first ? "" : ",\n",
+                  name, s->status, s->identity);
+    print_text(out, s->error ? s->error : "");
+    (void)fprintf(out, ", \"deaths\": %lld", (long long)n_death);
     for (int moment = 0; moment < 3; moment++)
         for (int metric = 0; metric < 3; metric++) {
             char key[64];
@@ -68,25 +104,61 @@ static void print_json(FILE *out, const char *name, const lemoe_results_summary 
         }
     print_number(out, "routing_consistency", s->consistency);
     print_number(out, "seconds", s->seconds);
-    (void)fprintf(out, "}%s\n", last ? "" : ",");
+    (void)fprintf(out, "}");
+}
+
+static void print_plain(FILE *out, const char *name, const lemoe_results_summary *s, int64_t n_death) {
+    (void)fprintf(out, "%-11s %s", s->status, name);
+    if (n_death > 0)
+        (void)fprintf(out, " (%lld death%s without progress)", (long long)n_death, n_death == 1 ? "" : "s");
+    (void)fprintf(out, "%s%s\n", s->error && *s->error ? ": " : "", s->error ? s->error : "");
+}
+
+/* What the journal says, and what the claim adds: a run that is being opened or died before it committed anything. */
+static lemoe_status look_at(const char *output_folder, const char *name, lemoe_results_summary *s, int64_t *n_death) {
+    lemoe_claim_deaths deaths;
+    int64_t renewed = 0;
+    if (lemoe_table_read_summary(output_folder, name, s) != LEMOE_OK) {
+        *s = (lemoe_results_summary){.exists = true, .status = "unreadable", .consistency = NAN, .seconds = NAN};
+        for (int i = 0; i < 9; i++) s->score[i / 3][i % 3] = NAN;
+        LEMOE_TRY(lemoe_mem_strdup(lemoe_error_message(), &s->error));
+        lemoe_error_clear();
+    }
+    LEMOE_TRY(lemoe_claim_read_deaths(output_folder, name, &deaths));
+    *n_death = deaths.n;
+    const char *word = NULL;
+    if (deaths.is_quarantined)
+        word = "quarantined";
+    else if (lemoe_claim_is_held(output_folder, name, &renewed))
+        word = s->exists ? NULL : "running";
+    else if (!s->exists && lemoe_claim_is_dead(output_folder, name))
+        word = "lost";
+    if (word) (void)snprintf(s->status, sizeof s->status, "%s", word);
+    s->exists = s->exists || word;
+    return LEMOE_OK;
 }
 
 lemoe_status lemoe_table_status(const char *output_folder, bool json, FILE *out) {
     lemoe_status status = LEMOE_OK;
     journal_names list = {0};
+    bool is_first = true;
     LEMOE_TRY_GOTO(list_journals(output_folder, &list));
     if (json) (void)fprintf(out, "[\n");
     for (int64_t i = 0; i < list.n; i++) {
         lemoe_results_summary s = {0};
-        LEMOE_TRY_GOTO(lemoe_table_read_summary(output_folder, list.names[i], &s));
-        if (json)
-            print_json(out, list.names[i], &s, i + 1 == list.n);
-        else
-            (void)fprintf(out, "%-11s %s%s%s\n", s.status, list.names[i], s.error && *s.error ? ": " : "",
-                          s.error ? s.error : "");
+        int64_t n_death = 0;
+        status = look_at(output_folder, list.names[i], &s, &n_death);
+        if (status == LEMOE_OK && s.exists) {
+            if (json)
+                print_json(out, list.names[i], &s, n_death, is_first);
+            else
+                print_plain(out, list.names[i], &s, n_death);
+            is_first = false;
+        }
         lemoe_results_summary_free(&s);
+        LEMOE_TRY_GOTO(status);
     }
-    if (json) (void)fprintf(out, "]\n");
+    if (json) (void)fprintf(out, "%s]\n", is_first ? "" : "\n");
 out:
     free_names(&list);
     return status;

@@ -68,6 +68,7 @@ def kill_during(run, arguments=()):
     result = finish(process, 30)
     print(f"a killed rank ended the job within {time.monotonic() - began:.1f} s, status {result[0]}")
     expect(not ranks_of(process), "ranks are left")
+    expect(status_of()[run] == "lost", f"--status after a death: {status_of()}")
     return result
 
 
@@ -79,7 +80,7 @@ status, text = sweep.run(2)
 evidence = sweep.out / "runs" / moe / "deaths"
 expect(status == 2 and "quarantined" in text, f"after three deaths: status {status}", text)
 expect(evidence.read_text().count("found dead") == 3, "the evidence", evidence.read_text())
-expect(status_of()[moe] == "quarantined" if moe in status_of() else True, f"--status: {status_of()}")
+expect(status_of()[moe] == "quarantined", f"--status: {status_of()}")
 expect(list(status_of().values()).count("complete") == 3, f"the rest completes: {status_of()}", text)
 status, text = sweep.run(2, "--quarantine", "off")
 expect(status == 0, f"--quarantine off: status {status}", text)
