@@ -14,7 +14,7 @@ static void training_changes_the_patched_matrix_only(void **state) {
     float *pristine = editor_pristine_logits(&f), *attached = editor_logits(&f);
     assert_memory_equal(pristine, attached, editor_logit_bytes(&f));
     assert_ok(editor_train(&f, 0));
-    assert_true(f.steps[f.n_step - 1].loss < 0.1 * f.steps[0].loss);
+    assert_true(f.e.steps[f.e.n_step - 1].loss < 0.1 * f.e.steps[0].loss);
     float *edited = editor_logits(&f), *inactive = editor_pristine_logits(&f);
     assert_memory_not_equal(pristine, edited, editor_logit_bytes(&f));
     assert_memory_equal(pristine, inactive, editor_logit_bytes(&f));
@@ -50,13 +50,13 @@ static void what_is_saved_is_the_edited_matrix(void **state) {
     lemoe_tensor t;
     editor_open(state, FT_M "}", &f);
     assert_ok(editor_train(&f, 0));
-    assert_ok(f.ops->save(f.editor, fixture_path(state, "edited.safetensors", path), LEMOE_F32));
+    assert_ok(f.e.ops->save(f.e.editor, fixture_path(state, "edited.safetensors", path), LEMOE_F32));
     assert_ok(lemoe_safetensors_open(path, &file));
     assert_int_equal(lemoe_safetensors_count(file), 1);
     assert_ok(lemoe_safetensors_get(file, "model.layers.1.mlp.down_proj.weight", 2, (int64_t[]){24, 40}, &t));
     assert_memory_equal(t.data, down_of(&f).data, lemoe_tensor_bytes(&t));
-    assert_int_equal(f.ops->added_bytes(f.editor), 0);
-    assert_null(f.ops->route);
+    assert_int_equal(f.e.ops->added_bytes(f.e.editor), 0);
+    assert_null(f.e.ops->route);
     lemoe_safetensors_close(file);
     editor_close(&f);
 }

@@ -9,9 +9,9 @@
 
 /* Batches without a step that moves anything: experts are there as they were drawn. */
 static void insert_untrained(editor_fixture *f, int64_t n_batch) {
-    f->config.lemoe.training.lr = 0;
-    f->config.lemoe.training.weight_decay = 0;
-    f->config.lemoe.training.max_steps = 1;
+    f->e.config.lemoe.training.lr = 0;
+    f->e.config.lemoe.training.weight_decay = 0;
+    f->e.config.lemoe.training.max_steps = 1;
     for (int64_t b = 0; b < n_batch; b++) assert_ok(editor_train(f, b));
 }
 
@@ -33,7 +33,7 @@ static void untrained_changes_no_bit(void **state) {
         insert_untrained(&f, EDITOR_BATCHES);
         float *untrained = editor_logits(&f);
         if (memcmp(pristine, untrained, editor_logit_bytes(&f)) != 0) fail_msg("%s: logits differ", settings[i]);
-        assert_ok(f.ops->route(f.editor, f.world.w.text.items, TINY_ITEMS, routes));
+        assert_ok(f.e.ops->route(f.e.editor, f.world.w.text.items, TINY_ITEMS, routes));
         int64_t n_routed = 0;
         for (int k = 0; k < TINY_ITEMS; k++) n_routed += routes[k].expert >= 0;
         assert_true(n_routed > 0); /* sequences did go through experts */
@@ -52,9 +52,9 @@ static void check_gradients(void **state, const char *settings, int64_t n_router
     int64_t n_params = 0;
     editor_open(state, settings, &f);
     insert_untrained(&f, 2);
-    lemoe_lemoe *e = f.editor;
+    lemoe_lemoe *e = f.e.editor;
     lemoe_expert *newest = &e->experts[1];
-    assert_ok(lemoe_expert_train(newest, f.run_arena, params, &n_params));
+    assert_ok(lemoe_expert_train(newest, f.e.run_arena, params, &n_params));
     if (e->router_ops->train) assert_ok(e->router_ops->train(e->router, params, &n_params));
     assert_int_equal(n_params - newest->n_matrix, n_router_params);
     for (int64_t p = 0; p < n_params; p++) /* large enough that every part matters */
@@ -62,7 +62,7 @@ static void check_gradients(void **state, const char *settings, int64_t n_router
             ((float *)params[p].w.data)[i] =
                 (float)(0.3 * lemoe_rng_normal(lemoe_rng_make(4, LEMOE_RNG_TEST, (uint32_t)p), (uint64_t)i));
     world_pack(&f.world, f.world.cut, 4);
-    assert_ok(lemoe_adamw_zero_grad(f.run_arena, params, n_params));
+    assert_ok(lemoe_adamw_zero_grad(f.e.run_arena, params, n_params));
     world_backward(&f.world, NULL);
     for (int64_t p = 0; p < n_params; p++)
         assert_gradient(&f.world, params[p].name, params[p].w.data, params[p].grad.data,
@@ -85,14 +85,14 @@ static void gradients_on_the_last_layer(void **state) {
 
 /* ---- training ---- */
 
-static double last_loss(const editor_fixture *f) { return f->steps[f->n_step - 1].loss; }
+static double last_loss(const editor_fixture *f) { return f->e.steps[f->e.n_step - 1].loss; }
 
 static void train_all(editor_fixture *f) {
     for (int64_t b = 0; b < EDITOR_BATCHES; b++) {
-        int64_t first = f->n_step;
+        int64_t first = f->e.n_step;
         assert_ok(editor_train(f, b));
-        assert_int_equal(f->steps[first].batch, b);
-        assert_true(last_loss(f) < 0.1 && last_loss(f) < f->steps[first].loss);
+        assert_int_equal(f->e.steps[first].batch, b);
+        assert_true(last_loss(f) < 0.1 && last_loss(f) < f->e.steps[first].loss);
     }
 }
 
@@ -100,7 +100,7 @@ static void older_experts_stay_as_they_are(void **state) {
     editor_fixture f;
     editor_open(state, STABLE "}", &f);
     assert_ok(editor_train(&f, 0));
-    lemoe_lemoe *e = f.editor;
+    lemoe_lemoe *e = f.e.editor;
     size_t n_bytes = lemoe_tensor_bytes(&e->experts[0].w[2]);
     float *before = malloc(n_bytes);
     memcpy(before, e->experts[0].w[2].data, n_bytes);
@@ -118,18 +118,18 @@ static void the_stable_router_sends_edits_to_their_own_expert(void **state) {
     editor_fixture f;
     lemoe_route routes[TINY_ITEMS], trained[EDITOR_BATCH_SIZE];
     editor_open(state, STABLE "}", &f);
-    assert_ok(f.ops->route(f.editor, f.world.w.text.items, TINY_ITEMS, routes));
+    assert_ok(f.e.ops->route(f.e.editor, f.world.w.text.items, TINY_ITEMS, routes));
     for (int i = 0; i < TINY_ITEMS; i++) assert_int_equal(routes[i].expert, -1); /* nobody is there yet */
     train_all(&f);
-    assert_ok(f.ops->route(f.editor, f.world.w.text.items, TINY_ITEMS, routes));
+    assert_ok(f.e.ops->route(f.e.editor, f.world.w.text.items, TINY_ITEMS, routes));
     for (int i = 0; i < TINY_ITEMS; i++) {
         assert_int_equal(routes[i].expert, i / EDITOR_BATCH_SIZE);
         assert_true(routes[i].gate == 1.0 && routes[i].margin > 0 && routes[i].share == 1.0);
     }
-    lemoe_edit_batch last = editor_batch(&f, EDITOR_BATCHES - 1);
-    assert_ok(f.ops->route_trained(f.editor, &last, trained));
+    lemoe_edit_batch last = tiny_editor_batch(&f.world.w, EDITOR_BATCHES - 1);
+    assert_ok(f.e.ops->route_trained(f.e.editor, &last, trained));
     assert_int_equal(trained[2].expert, EDITOR_BATCHES - 1);
-    assert_int_equal(f.ops->n_expert(f.editor), EDITOR_BATCHES);
+    assert_int_equal(f.e.ops->n_expert(f.e.editor), EDITOR_BATCHES);
     editor_close(&f);
 }
 
@@ -139,9 +139,9 @@ static void the_null_route_leaves_strangers_alone(void **state) {
     lemoe_route routes[TINY_ITEMS];
     editor_open(state, STABLE ", null: cosine, null_rule: mid}", &f);
     assert_ok(editor_train(&f, 0));
-    double threshold = f.ops->threshold(f.editor);
+    double threshold = f.e.ops->threshold(f.e.editor);
     assert_true(threshold > 0.0 && threshold < 1.0);
-    assert_ok(f.ops->route(f.editor, f.world.w.text.items, TINY_ITEMS, routes));
+    assert_ok(f.e.ops->route(f.e.editor, f.world.w.text.items, TINY_ITEMS, routes));
     float *pristine = editor_pristine_logits(&f), *edited = editor_logits(&f);
     int n_null = 0;
     for (int i = 0; i < TINY_ITEMS; i++) {
@@ -160,10 +160,10 @@ static void the_two_sided_rule_looks_behind_other_text(void **state) {
     editor_fixture f;
     editor_open(state, STABLE ", features: last_hidden, null: cosine, null_rule: two_sided}", &f);
     assert_ok(editor_train(&f, 0));
-    const lemoe_lemoe *e = f.editor;
+    const lemoe_lemoe *e = f.e.editor;
     assert_int_equal(e->anchors.n_genuine, 2 * EDITOR_BATCH_SIZE); /* two draws an edit */
     for (int64_t i = 0; i < e->anchors.n_genuine; i++) assert_true(fabs(e->anchors.genuine[i]) <= 1.0 + 1e-6);
-    assert_true(isfinite(f.ops->threshold(f.editor)));
+    assert_true(isfinite(f.e.ops->threshold(f.e.editor)));
     editor_close(&f);
 }
 
@@ -173,9 +173,9 @@ static void the_paper_router_weighs_by_probability(void **state) {
     lemoe_route routes[TINY_ITEMS], trained[EDITOR_BATCH_SIZE];
     editor_open(state, PAPER "}", &f);
     for (int64_t b = 0; b < EDITOR_BATCHES; b++) assert_ok(editor_train(&f, b));
-    lemoe_edit_batch last = editor_batch(&f, EDITOR_BATCHES - 1);
-    assert_ok(f.ops->route(f.editor, f.world.w.text.items, TINY_ITEMS, routes));
-    assert_ok(f.ops->route_trained(f.editor, &last, trained));
+    lemoe_edit_batch last = tiny_editor_batch(&f.world.w, EDITOR_BATCHES - 1);
+    assert_ok(f.e.ops->route(f.e.editor, f.world.w.text.items, TINY_ITEMS, routes));
+    assert_ok(f.e.ops->route_trained(f.e.editor, &last, trained));
     for (int i = 0; i < TINY_ITEMS; i++) {
         assert_in_range(routes[i].expert, 0, EDITOR_BATCHES - 1);
         assert_true(routes[i].gate >= 1.0 / EDITOR_BATCHES && routes[i].gate <= 1.0 && routes[i].margin >= 0);
@@ -184,7 +184,7 @@ static void the_paper_router_weighs_by_probability(void **state) {
         assert_int_equal(trained[i].expert, EDITOR_BATCHES - 1);
         assert_true(trained[i].gate > 0 && trained[i].gate <= 1.0);
     }
-    assert_true(isnan(f.ops->threshold(f.editor)));
+    assert_true(isnan(f.e.ops->threshold(f.e.editor)));
     editor_close(&f);
 }
 
@@ -197,10 +197,10 @@ static void the_oracle_knows_edits_and_paraphrases_only(void **state) {
     for (int i = 0; i < 3; i++) items[i] = f.world.w.text.items[1];
     items[1].role = 1;
     items[2].role = 2;
-    assert_ok(f.ops->route(f.editor, items, 3, routes));
+    assert_ok(f.e.ops->route(f.e.editor, items, 3, routes));
     assert_true(routes[0].expert == 0 && routes[1].expert == 0 && routes[2].expert == -1);
     items[0].edit = 8; /* not edited yet */
-    assert_ok(f.ops->route(f.editor, items, 1, routes));
+    assert_ok(f.e.ops->route(f.e.editor, items, 1, routes));
     assert_int_equal(routes[0].expert, -1);
     editor_close(&f);
 }
@@ -215,17 +215,17 @@ static void what_is_saved_is_what_was_trained(void **state) {
     editor_open(state, PAPER "}", &f);
     assert_ok(editor_train(&f, 0));
     assert_ok(editor_train(&f, 1));
-    const lemoe_lemoe *e = f.editor;
-    assert_ok(f.ops->save(f.editor, fixture_path(state, "adaptor.safetensors", path), LEMOE_F32));
+    const lemoe_lemoe *e = f.e.editor;
+    assert_ok(f.e.ops->save(f.e.editor, fixture_path(state, "adaptor.safetensors", path), LEMOE_F32));
     assert_ok(lemoe_safetensors_open(path, &file));
     assert_ok(lemoe_safetensors_get(file, "expert.1.down.weight", 2, (int64_t[]){24, 40}, &t));
     assert_memory_equal(t.data, e->experts[1].w[2].data, lemoe_tensor_bytes(&t));
     assert_ok(lemoe_safetensors_get(file, "router.keys.weight", 2, (int64_t[]){2, 24}, &t));
-    assert_int_equal(lemoe_safetensors_data_bytes(file), f.ops->added_bytes(f.editor));
+    assert_int_equal(lemoe_safetensors_data_bytes(file), f.e.ops->added_bytes(f.e.editor));
     lemoe_safetensors_close(file);
-    assert_ok(f.ops->save(f.editor, path, LEMOE_BF16));
+    assert_ok(f.e.ops->save(f.e.editor, path, LEMOE_BF16));
     assert_ok(lemoe_safetensors_open(path, &file));
-    assert_int_equal(2 * lemoe_safetensors_data_bytes(file), f.ops->added_bytes(f.editor));
+    assert_int_equal(2 * lemoe_safetensors_data_bytes(file), f.e.ops->added_bytes(f.e.editor));
     lemoe_safetensors_close(file);
     editor_close(&f);
 }

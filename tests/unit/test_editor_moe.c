@@ -18,8 +18,8 @@ static void before_the_first_batch_nothing_is_added(void **state) {
 static void untrained_with_zero_down_changes_no_bit(void **state) {
     editor_fixture f;
     editor_open(state, MOE ", top_k: 2, expert: {init: zero_down}}", &f);
-    f.config.moe.training.lr = 0;
-    f.config.moe.training.max_steps = 1;
+    f.e.config.moe.training.lr = 0;
+    f.e.config.moe.training.max_steps = 1;
     float *pristine = editor_pristine_logits(&f);
     assert_ok(editor_train(&f, 0));
     float *untrained = editor_logits(&f);
@@ -33,20 +33,20 @@ static void untrained_with_zero_down_changes_no_bit(void **state) {
 static int64_t open_with_gradients(void **state, const char *settings, editor_fixture *f, lemoe_param *params) {
     int64_t n_params = 0;
     editor_open(state, settings, f);
-    f->config.moe.training.lr = 0;
-    f->config.moe.training.max_steps = 1;
+    f->e.config.moe.training.lr = 0;
+    f->e.config.moe.training.max_steps = 1;
     assert_ok(editor_train(f, 0)); /* attaches it */
-    lemoe_moe *e = f->editor;
+    lemoe_moe *e = f->e.editor;
     for (int64_t i = 0; i < e->n_expert; i++)
-        assert_ok(lemoe_expert_train(&e->experts[i], f->run_arena, params, &n_params));
-    assert_ok(lemoe_token_router_train(&e->router, f->run_arena, params, &n_params));
+        assert_ok(lemoe_expert_train(&e->experts[i], f->e.run_arena, params, &n_params));
+    assert_ok(lemoe_token_router_train(&e->router, f->e.run_arena, params, &n_params));
     for (int64_t p = 0; p < n_params; p++)
         for (int64_t i = 0; i < lemoe_tensor_count(&params[p].w); i++)
             ((float *)params[p].w.data)[i] =
                 (float)(0.3 * lemoe_rng_normal(lemoe_rng_make(4, LEMOE_RNG_TEST, (uint32_t)p), (uint64_t)i));
     world_pack(&f->world, f->world.cut, 4);
     assert_ok(lemoe_moe_count_shares(e, f->world.w.text.items, 4));
-    assert_ok(lemoe_adamw_zero_grad(f->run_arena, params, n_params));
+    assert_ok(lemoe_adamw_zero_grad(f->e.run_arena, params, n_params));
     return n_params;
 }
 
@@ -77,27 +77,27 @@ static void gradients_of_the_chosen_expert(void **state) {
 /* balance * n_expert * sum_e f_e P_e of the pack's tokens; f_e are counted once and constant to the gradient. */
 static double balance_loss(void *context) {
     editor_fixture *f = context;
-    lemoe_moe *e = f->editor;
+    lemoe_moe *e = f->e.editor;
     lemoe_tensor x;
     lemoe_token_scores s;
-    size_t mark = lemoe_arena_mark(f->run_arena);
+    size_t mark = lemoe_arena_mark(f->e.run_arena);
     int64_t n_tok = f->world.pack.n_tok;
     double loss = 0;
-    assert_ok(lemoe_arena_matrix(f->run_arena, LEMOE_F32, n_tok, e->router.d, &x));
-    assert_ok(lemoe_llama_ffn_input(f->world.w.model, e->layer, f->world.pack.x, f->run_arena, x));
-    assert_ok(lemoe_token_router_forward(&e->router, x, f->run_arena, &s));
+    assert_ok(lemoe_arena_matrix(f->e.run_arena, LEMOE_F32, n_tok, e->router.d, &x));
+    assert_ok(lemoe_llama_ffn_input(f->world.w.model, e->layer, f->world.pack.x, f->e.run_arena, x));
+    assert_ok(lemoe_token_router_forward(&e->router, x, f->e.run_arena, &s));
     for (int64_t t = 0; t < n_tok; t++)
         for (int64_t i = 0; i < e->n_expert; i++)
             loss += e->share[i] * (double)((const float *)s.p.data)[t * e->n_expert + i] / (double)n_tok;
-    lemoe_arena_reset(f->run_arena, mark);
-    return f->config.moe.balance * (double)e->n_expert * loss;
+    lemoe_arena_reset(f->e.run_arena, mark);
+    return f->e.config.moe.balance * (double)e->n_expert * loss;
 }
 
 static void gradient_of_the_balance_loss(void **state) {
     editor_fixture f;
     lemoe_param params[3 * LEMOE_EXPERT_MAX_MATRIX + 1];
     int64_t n = open_with_gradients(state, MOE ", top_k: 2, balance: 0.7}", &f, params);
-    const lemoe_moe *e = f.editor;
+    const lemoe_moe *e = f.e.editor;
     double sum = 0;
     for (int64_t i = 0; i < e->n_expert; i++) sum += e->share[i];
     assert_close(sum, 1.0, 1e-12);
@@ -115,13 +115,13 @@ static void training_lowers_the_loss_and_moves_every_batch(void **state) {
     int64_t tokens[TINY_ITEMS * TINY_MAX_TOK], n_prompt = 0;
     editor_open(state, MOE ", top_k: 1}", &f);
     for (int64_t b = 0; b < EDITOR_BATCHES; b++) {
-        int64_t first = f.n_step;
+        int64_t first = f.e.n_step;
         assert_ok(editor_train(&f, b));
-        assert_true(f.steps[f.n_step - 1].loss < 0.2 * f.steps[first].loss);
+        assert_true(f.e.steps[f.e.n_step - 1].loss < 0.2 * f.e.steps[first].loss);
     }
     for (int i = 0; i < TINY_ITEMS; i++) n_prompt += f.world.w.text.items[i].n_prompt - 1;
-    assert_ok(f.ops->route(f.editor, f.world.w.text.items, TINY_ITEMS, routes));
-    assert_ok(f.ops->route_tokens(f.editor, f.world.w.text.items, TINY_ITEMS, tokens));
+    assert_ok(f.e.ops->route(f.e.editor, f.world.w.text.items, TINY_ITEMS, routes));
+    assert_ok(f.e.ops->route_tokens(f.e.editor, f.world.w.text.items, TINY_ITEMS, tokens));
     const int64_t *next = tokens;
     for (int i = 0; i < TINY_ITEMS; i++) { /* an item's expert is the one most of its prompt tokens go to */
         int64_t n = f.world.w.text.items[i].n_prompt - 1, count[3] = {0};
@@ -130,7 +130,7 @@ static void training_lowers_the_loss_and_moves_every_batch(void **state) {
         assert_close(routes[i].share, (double)count[routes[i].expert] / (double)n, 1e-12);
     }
     assert_int_equal(next - tokens, n_prompt);
-    assert_int_equal(f.ops->n_expert(f.editor), 3);
+    assert_int_equal(f.e.ops->n_expert(f.e.editor), 3);
     editor_close(&f);
 }
 
@@ -138,14 +138,14 @@ static void what_does_not_fit_is_refused(void **state) {
     editor_fixture f = {0};
     lemoe_llama_config shape = {.n_layer = 3, .d_model = 24};
     (void)state;
-    editor_configure(MOE "}", &f);
+    assert_ok(tiny_editor_configure(MOE "}", &f.e));
     const lemoe_editor_ops *ops = lemoe_editor_find("moe");
-    assert_ok(ops->check(&f.config, &shape));
-    f.config.moe.layer = 3;
-    assert_error(ops->check(&f.config, &shape), LEMOE_ERR_CONFIG, "moe.layer: 3");
-    f.config.moe.top_k = 4;
-    assert_error(ops->check(&f.config, &shape), LEMOE_ERR_CONFIG, "moe.top_k: 4");
-    lemoe_config_free(f.spec);
+    assert_ok(ops->check(&f.e.config, &shape));
+    f.e.config.moe.layer = 3;
+    assert_error(ops->check(&f.e.config, &shape), LEMOE_ERR_CONFIG, "moe.layer: 3");
+    f.e.config.moe.top_k = 4;
+    assert_error(ops->check(&f.e.config, &shape), LEMOE_ERR_CONFIG, "moe.top_k: 4");
+    lemoe_config_free(f.e.spec);
 }
 
 int main(void) {

@@ -27,7 +27,7 @@ static void every_editor_opens_edits_and_leaves(void **state) {
         float *pristine = editor_pristine_logits(&f), *attached = editor_logits(&f);
         assert_memory_equal(pristine, attached, editor_logit_bytes(&f));
         assert_ok(editor_train(&f, 0));
-        assert_int_equal(f.n_step, i == 0 ? 0 : 2);
+        assert_int_equal(f.e.n_step, i == 0 ? 0 : 2);
         free(pristine);
         free(attached);
         editor_close(&f);

@@ -7,13 +7,13 @@
 static int64_t losses_of(void **state, const char *settings, int64_t micro_batch_tokens, double *out) {
     editor_fixture f;
     editor_open(state, settings, &f);
-    f.context.micro_batch_tokens = micro_batch_tokens;
-    f.ops->close(f.editor); /* open again with that budget */
+    f.e.context.micro_batch_tokens = micro_batch_tokens;
+    f.e.ops->close(f.e.editor); /* open again with that budget */
     assert_ok(lemoe_llama_seams_clear(f.world.w.model));
-    assert_ok(f.ops->open(&f.context, &f.editor));
+    assert_ok(f.e.ops->open(&f.e.context, &f.e.editor));
     assert_ok(editor_train(&f, 0));
-    for (int64_t i = 0; i < f.n_step; i++) out[i] = f.steps[i].loss;
-    int64_t n = f.n_step;
+    for (int64_t i = 0; i < f.e.n_step; i++) out[i] = f.e.steps[i].loss;
+    int64_t n = f.e.n_step;
     editor_close(&f);
     return n;
 }
@@ -46,10 +46,10 @@ static void a_pass_holds_every_edit_once(void **state) {
     editor_open(state, FT_M "max_steps: 40, lr: 0.0001, minibatch: 2}", &f);
     for (int i = 0; i < EDITOR_BATCH_SIZE; i++) n_tok += f.world.w.text.items[i].n_tok;
     assert_ok(editor_train(&f, 0));
-    assert_int_equal(f.n_step, 40);
-    for (int64_t i = 0; i < f.n_step; i += 2) {
-        assert_int_equal(f.steps[i].n_tok + f.steps[i + 1].n_tok, n_tok);
-        longest_first += f.steps[i + 1].n_tok == f.world.w.text.items[0].n_tok;
+    assert_int_equal(f.e.n_step, 40);
+    for (int64_t i = 0; i < f.e.n_step; i += 2) {
+        assert_int_equal(f.e.steps[i].n_tok + f.e.steps[i + 1].n_tok, n_tok);
+        longest_first += f.e.steps[i + 1].n_tok == f.world.w.text.items[0].n_tok;
         n_pass++;
     }
     assert_in_range(longest_first, 1, n_pass - 1);
@@ -70,8 +70,8 @@ static void the_loss_is_a_mean_of_means(void **state) {
             want += (double)((const float *)out.nll.data)[t] / (double)((end - first) * EDITOR_BATCH_SIZE);
     }
     assert_ok(editor_train(&f, 0));
-    assert_close(f.steps[0].loss, want, 1e-5);
-    assert_true(f.steps[0].grad_norm > 0 && f.steps[0].seconds >= 0);
+    assert_close(f.e.steps[0].loss, want, 1e-5);
+    assert_true(f.e.steps[0].grad_norm > 0 && f.e.steps[0].seconds >= 0);
     editor_close(&f);
 }
 
@@ -90,9 +90,9 @@ static void a_low_loss_ends_it_after_a_whole_pass(void **state) {
 static void failures_come_back(void **state) {
     editor_fixture f;
     editor_open(state, FT_M "max_steps: 5, lr: 0.01}", &f);
-    f.step_status = LEMOE_ERR_IO;
+    f.e.step_status = LEMOE_ERR_IO;
     assert_error(editor_train(&f, 0), LEMOE_ERR_IO, "the log is full");
-    f.step_status = LEMOE_OK;
+    f.e.step_status = LEMOE_OK;
     lemoe_tensor w = lemoe_llama_matrix(f.world.w.model, 1, LEMOE_MATRIX_DOWN);
     ((float *)w.data)[7] = INFINITY;
     assert_error(editor_train(&f, 0), LEMOE_ERR_NUMERIC, "batch 0");
