@@ -14,10 +14,6 @@ are entries like the others, with their status and reason, but never part of `co
 """
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,12 +24,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from lemoe_analysis.common import KIND, ResultsError, live_status
+
 SCHEMA_VERSION = 1  # the newest that these scripts understand
-KIND = ("protocol", "scorer", "moment")  # what two numbers must share to stand in one average or on one axis
-
-
-class ResultsError(Exception):
-    """Something about the input, in one message that a user can act on. Scripts print it and exit with status 1."""
 
 
 # ---- one file ----
@@ -300,32 +293,6 @@ class Results:
             said = "; ".join(f"{e.id}: {e.status}{f' ({e.reason})' if e.reason else ''}" for e in self.entries[:5])
             raise ResultsError(f"{self.title}: no complete run to take numbers from ({said})")
         return self.complete
-
-
-def find_lemoe_run() -> str | None:
-    """The program: $LEMOE_RUN, the PATH, or the build of the checkout these scripts lie in."""
-    built = Path(__file__).resolve().parent.parent / "build" / "release" / "lemoe-run"
-    return os.environ.get("LEMOE_RUN") or shutil.which("lemoe-run") or (str(built) if built.is_file() else None)
-
-
-def ask_lemoe_run(*arguments: str) -> str:
-    """What the program prints; ResultsError when there is none or it refuses."""
-    program = find_lemoe_run()
-    if program is None:
-        raise ResultsError("lemoe-run is not on PATH; build it, or name it in the environment variable LEMOE_RUN")
-    try:
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=120, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ResultsError(f"{program} {' '.join(arguments)}: {error}") from error
-    if done.returncode != 0:
-        raise ResultsError(f"{program} {' '.join(arguments)}: exit status {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
-
-
-def live_status(folder: Path) -> dict[str, str]:
-    """run id -> status from the journals, which alone know a lost run from a running one."""
-    rows = json.loads(ask_lemoe_run("--status", str(folder), "--json"))
-    return {row["id"]: row["status"] for row in rows}
 
 
 def _sweep_rows(folder: Path) -> dict[str, tuple[str, str]]:

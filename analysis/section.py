@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lemoe_analysis import load, style
+from lemoe_analysis.common import guarded
 
 MISSING = "–"
 
@@ -240,18 +241,6 @@ def show(results: load.Results, section: Section, folder: Path) -> None:
 
 def left_out_lines(results: load.Results) -> list[str]:
     return [f"not in these numbers: {e.id}: {e.status}{f', {e.reason}' if e.reason else ''}" for e in results.left_out]
-
-
-def guarded(work: Callable[[], int]) -> int:
-    """Runs a script: what is wrong with its input ends as one line and exit status 1."""
-    try:
-        return work()
-    except load.ResultsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader (head, less) has seen enough
-        return 0
 
 
 def main(build: Callable[[load.Results], Section], description: str | None, arguments: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from lemoe_analysis import groups, load, section, style
+from lemoe_analysis.common import guarded
 
 BASE = "unedited model"
 SCORES = (*style.METRICS, "average")
@@ -214,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         section.show(results, build(results, options.by), folder)
         return 0
 
-    return section.guarded(work)
+    return guarded(work)
 
 
 if __name__ == "__main__":
