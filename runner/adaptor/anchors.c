@@ -143,15 +143,21 @@ double lemoe_quantile(double *values, int64_t n, double q) {
     return values[low] + (place - (double)low) * (values[high] - values[low]);
 }
 
-void lemoe_anchors_set_threshold(lemoe_anchors *a, lemoe_null_rule rule, double quantile) {
-    double *sorted = NULL, impostor = 0.0, genuine = 1.0;
-    if (a->n > 1 && lemoe_mem_alloc(a->n, sizeof *sorted, &sorted) == LEMOE_OK) {
-        memcpy(sorted, a->impostor, (size_t)a->n * sizeof *sorted);
-        impostor = lemoe_quantile(sorted, a->n, quantile);
-        lemoe_mem_free(sorted);
-    }
-    /* genuine cosines are few and unordered among themselves: sorting them in place loses nothing */
+/* The quantile of a copy: sorting is not the owner's business. */
+static lemoe_status quantile_of(const double *values, int64_t n, double q, double *out) {
+    double *sorted = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(n, sizeof *sorted, &sorted));
+    memcpy(sorted, values, (size_t)n * sizeof *sorted);
+    *out = lemoe_quantile(sorted, n, q);
+    lemoe_mem_free(sorted);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_anchors_set_threshold(lemoe_anchors *a, lemoe_null_rule rule, double quantile) {
+    double impostor = 0.0, genuine = 1.0;
+    if (a->n > 1) LEMOE_TRY(quantile_of(a->impostor, a->n, quantile, &impostor));
     if (rule == LEMOE_NULL_RULE_TWO_SIDED && a->n_genuine > 0)
-        genuine = lemoe_quantile(a->genuine, a->n_genuine, 1.0 - quantile);
+        LEMOE_TRY(quantile_of(a->genuine, a->n_genuine, 0.5, &genuine));
     a->threshold = rule == LEMOE_NULL_RULE_QUANTILE ? impostor : 0.5 * (impostor + genuine);
+    return LEMOE_OK;
 }

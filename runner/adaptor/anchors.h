@@ -39,9 +39,12 @@ typedef struct lemoe_nearest {
 lemoe_status lemoe_anchors_nearest(const lemoe_anchors *anchors, const float *features, int64_t n, lemoe_arena *scratch,
                                    lemoe_nearest *out) LEMOE_MUST_CHECK;
 
-/* Local. The threshold by a rule, from edit prompts alone. With I = the quantile of `impostor` and G = the (1 -
- * quantile) quantile of `genuine`: mid (I + 1) / 2, quantile I, two_sided (I + G) / 2. With one anchor I is 0. */
-void lemoe_anchors_set_threshold(lemoe_anchors *anchors, lemoe_null_rule rule, double quantile);
+/* Local. The threshold by a rule, from edit prompts alone. With I = the quantile of `impostor` and G = the median of
+ * `genuine`: mid (I + 1) / 2, quantile I, two_sided (I + G) / 2. With one anchor I is 0, without genuine pairs G is 1.
+ * G is the median because the pairs are harder than any rewording a user writes (an edit's whole text stands in front):
+ * their lower tail lies among the impostors, their middle where the worst paraphrases are. */
+lemoe_status lemoe_anchors_set_threshold(lemoe_anchors *anchors, lemoe_null_rule rule,
+                                         double quantile) LEMOE_MUST_CHECK;
 /* The q-quantile of values[n], linear between order statistics. Sorts values. NaN for n = 0. */
 double lemoe_quantile(double *values, int64_t n, double q);
 

@@ -44,7 +44,8 @@ typedef enum lemoe_granularity {
 typedef enum lemoe_gate { LEMOE_GATE_RAW, LEMOE_GATE_RENORM } lemoe_gate;
 typedef enum lemoe_null_route { LEMOE_NULL_NONE, LEMOE_NULL_COSINE } lemoe_null_route;
 /* How the cosine threshold is set, from edit prompts alone (PROTOTYPE.md 5c): midway between the impostors' quantile
- * and 1; that quantile itself; or midway between impostors and genuine pairs (edit prompts behind other text). */
+ * and 1; that quantile itself; or midway between it and the median of genuine pairs (edit prompts behind other text).
+ */
 typedef enum lemoe_null_rule {
     LEMOE_NULL_RULE_MID,
     LEMOE_NULL_RULE_QUANTILE,

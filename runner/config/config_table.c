@@ -207,8 +207,8 @@ static const lemoe_config_key table[] = {
            "when an input goes to no expert: never, or when its largest cosine to the stored edits is below a "
            "threshold"),
     CHOICE("lemoe.null_rule", "two_sided", null_rules, lemoe.null_rule, EDITOR,
-           "threshold of the null route: midway from the impostors' quantile to 1, that quantile, or midway between "
-           "impostors and genuine pairs"),
+           "threshold of the null route: midway from the impostors' quantile to 1, that quantile, or midway from it "
+           "to the median of genuine pairs (edit prompts behind other text)"),
     REAL("lemoe.null_quantile", "0.98", 0, 1, lemoe.null_quantile, EDITOR,
          "quantile of the impostors' cosines that `lemoe.null_rule` starts from"),
     INTEGER("lemoe.key_dim", "auto", 0, 1e6, lemoe.key_dim, EDITOR | AUTO,

@@ -105,8 +105,7 @@ lemoe_status lemoe_lemoe_set_threshold(lemoe_lemoe *e, const lemoe_edit_batch *b
         free_prefixed(&p);
         LEMOE_TRY(status);
     }
-    lemoe_anchors_set_threshold(&e->anchors, c->lemoe.null_rule, c->lemoe.null_quantile);
-    return LEMOE_OK;
+    return lemoe_anchors_set_threshold(&e->anchors, c->lemoe.null_rule, c->lemoe.null_quantile);
 }
 
 /* ---- using it ---- */

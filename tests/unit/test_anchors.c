@@ -112,18 +112,18 @@ static void threshold_rules(void **state) {
     fill(&a, N_ANCHOR);
     memcpy(impostors, a.impostor, sizeof impostors);
     double high = lemoe_quantile(impostors, N_ANCHOR, 0.9);
-    lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_QUANTILE, 0.9);
+    assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_QUANTILE, 0.9));
     assert_close(a.threshold, high, 1e-15);
-    lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_MID, 0.9);
+    assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_MID, 0.9));
     assert_close(a.threshold, 0.5 * (high + 1.0), 1e-15);
-    lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_TWO_SIDED, 0.9); /* no genuine pair yet: as mid */
+    assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_TWO_SIDED, 0.9)); /* no genuine pair yet: as mid */
     assert_close(a.threshold, 0.5 * (high + 1.0), 1e-15);
     assert_ok(lemoe_anchors_add_genuine(&a, features + 20 * D, anchor, 3));
     for (int i = 0; i < 3; i++) genuine[i] = cosine(features + (20 + i) * D, features + anchor[i] * D);
-    lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_TWO_SIDED, 0.9);
-    assert_close(a.threshold, 0.5 * (high + lemoe_quantile(genuine, 3, 0.1)), 1e-6);
+    assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_TWO_SIDED, 0.9));
+    assert_close(a.threshold, 0.5 * (high + lemoe_quantile(genuine, 3, 0.5)), 1e-6);
     double before = a.threshold; /* setting it twice changes nothing */
-    lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_TWO_SIDED, 0.9);
+    assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_TWO_SIDED, 0.9));
     assert_close(a.threshold, before, 0);
     lemoe_anchors_destroy(&a);
 }
@@ -132,9 +132,9 @@ static void one_anchor_has_no_impostor(void **state) {
     lemoe_anchors a;
     (void)state;
     fill(&a, 1);
-    lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_MID, 0.98);
+    assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_MID, 0.98));
     assert_close(a.threshold, 0.5, 0);
-    lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_QUANTILE, 0.98);
+    assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_QUANTILE, 0.98));
     assert_close(a.threshold, 0.0, 0);
     lemoe_anchors_destroy(&a);
 }
