@@ -34,6 +34,7 @@ typedef struct run {
     lemoe_evaluator *evaluator;
     lemoe_routing *routing;
     int64_t n_step, n_milestone; /* rows put so far */
+    bool is_interrupted;         /* by a signal that some rank saw: equal on all ranks */
     lemoe_status sticky;         /* first failure inside a tick: reported, and agreed on, at the next update */
     double batch_began, next_commit;
     int64_t batch_tokens, batch_steps;
@@ -267,6 +268,16 @@ static lemoe_status commit_batch(run *r, int64_t batch, double seconds) {
     return lemoe_results_commit(r->results);
 }
 
+/* A signal reaches the ranks of a team one by one: what one of them has seen by now, all act on. */
+static lemoe_status check_signals(run *r, int64_t batch) {
+    int32_t seen = lemoe_signals_pending() != 0;
+    LEMOE_TRY(lemoe_comm_allreduce_max(r->world->comm, lemoe_tensor_1d(&seen, LEMOE_I32, 1)));
+    r->is_interrupted = seen != 0;
+    LEMOE_CHECK(!r->is_interrupted, LEMOE_ERR_STATE, "interrupted by a signal after batch %lld of %lld",
+                (long long)batch + 1, (long long)r->context.n_batch);
+    return LEMOE_OK;
+}
+
 static lemoe_status after_batch(void *context, int64_t batch) {
     run *r = context;
     double seconds = lemoe_clock_seconds() - r->batch_began;
@@ -275,9 +286,7 @@ static lemoe_status after_batch(void *context, int64_t batch) {
     LEMOE_TRY(agree(r, commit_batch(r, batch, seconds)));
     r->batch_tokens = r->batch_steps = 0;
     r->batch_began = lemoe_clock_seconds();
-    LEMOE_CHECK(!lemoe_signals_pending(), LEMOE_ERR_STATE, "interrupted by a signal after batch %lld of %lld",
-                (long long)batch + 1, (long long)r->context.n_batch);
-    return LEMOE_OK;
+    return check_signals(r, batch);
 }
 
 static lemoe_status edit(run *r) {
@@ -337,8 +346,7 @@ static lemoe_status close_run(run *r, lemoe_status status) {
     lemoe_status proved = r->world->model ? lemoe_llama_seams_clear(r->world->model) : LEMOE_OK;
     if (status == LEMOE_OK) status = agree(r, proved);
     if (r->results) {
-        bool interrupted = status == LEMOE_ERR_STATE && lemoe_signals_pending();
-        const char *word = status == LEMOE_OK ? "complete" : interrupted ? "interrupted" : "failed";
+        const char *word = status == LEMOE_OK ? "complete" : r->is_interrupted ? "interrupted" : "failed";
         lemoe_status finished = lemoe_results_finish(r->results, word, status == LEMOE_OK ? "" : lemoe_error_message());
         if (status == LEMOE_OK) status = finished;
     }
