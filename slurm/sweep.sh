@@ -44,14 +44,15 @@ mpirun) launch=(mpirun) ;;
     ;;
 esac
 
-# Slurm signals this shell; the ranks get it through the launcher and leave at the next safe place.
-signalled=0 launched=
+# Slurm signals this shell; the ranks get it through the launcher and leave at the next safe place. USR1 announces the
+# time limit (or comes from a person): the job is to go on later. TERM is the end: who cancels does not want it back,
+# and a pre-emption that requeues needs no help.
+to_requeue=0 to_end=0 launched=
 forward() {
-    signalled=1
     if [ -n "$launched" ]; then kill -s "$1" "$launched" 2>/dev/null; fi
 }
-trap 'forward USR1' USR1
-trap 'forward TERM' TERM
+trap 'to_requeue=1; forward USR1' USR1
+trap 'to_end=1; forward TERM' TERM
 
 # run ARGUMENTS...: one launch; its exit status in $status. A trap ends `wait` early, so it is repeated.
 run() {
@@ -76,20 +77,15 @@ requeue() {
 
 for ((death = 0; ; death++)); do
     run "$@"
-    case $status in
-    0 | 1 | 2) exit "$status" ;; # complete; refused; a run failed: nothing of that is better a second time
-    75)
+    case $status in 0 | 1 | 2) exit "$status" ;; esac # complete; refused; a run failed: no better a second time
+    if ((to_end)); then exit "$status"; fi
+    if ((to_requeue)); then # after 75, or with no time to do it well: then runs go on from their last commit
         requeue && sleep 60 # until Slurm takes this shell away
-        exit 75
-        ;;
-    esac
-    if ((signalled)); then # told to leave, and no time to do it well: the journals go on from their last commit
-        requeue && sleep 60
         exit "$status"
     fi
     if ((death >= restarts)); then
-        echo "sweep.sh: died with status $status, $death restarts before; giving up" >&2
+        echo "sweep.sh: ended with status $status, $death restarts before; giving up" >&2
         exit "$status"
     fi
-    echo "sweep.sh: died with status $status; starting again ($((death + 1)) of $restarts)" >&2
+    echo "sweep.sh: ended with status $status; starting again ($((death + 1)) of $restarts)" >&2
 done

@@ -16,6 +16,8 @@ const char *lemoe_config_chosen_method(lemoe_config_chosen chosen) {
 
 /* ---- resolving ---- */
 
+enum { DEFAULT_RESTARTS = 10 }; /* of k-means, as in the table */
+
 static lemoe_status set_defaults(const lemoe_config_source *source, lemoe_config *out) {
     lemoe_config_place nowhere = {0, 1, 1};
     lemoe_config_scope scope = lemoe_config_source_scope(source, nowhere);
@@ -71,10 +73,18 @@ static void name_from_file(const char *path, lemoe_text out) {
     if (length == 0) memcpy(out, "run", 4);
 }
 
+/* A key that the planner does not read must not make two runs of one: it takes its default. */
+static void forget_unread_order(lemoe_config *out) {
+    bool is_file = strcmp(out->order.planner, "file") == 0;
+    if (is_file) out->order.seed = 0;
+    if (is_file || strcmp(out->order.planner, "random") == 0) out->order.restarts = DEFAULT_RESTARTS;
+}
+
 static lemoe_status derive(const lemoe_config_source *source, lemoe_config_chosen chosen, lemoe_config *out) {
     if (!chosen_by_name(chosen, "name")) name_from_file(source->args->path, out->name);
     if (!chosen_by_name(chosen, "output.dir"))
         (void)snprintf(out->output.dir, sizeof out->output.dir, "results/%.*s", 200, out->name);
+    forget_unread_order(out);
     return LEMOE_OK;
 }
 
