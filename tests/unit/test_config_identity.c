@@ -129,9 +129,12 @@ static void check_key(const lemoe_config_key *key) {
         if (strncmp(key->name, editors[i], strlen(editors[i])) == 0 && key->name[strlen(editors[i])] == '.')
             (void)snprintf(method, sizeof method, "edit.method=%s", editors[i]);
     (void)snprintf(change, sizeof change, "%s=%s", key->name, value);
+    /* the planner that reads every key of its section, unless it is the one tried */
+    bool is_order = strncmp(key->name, "order.", 6) == 0 && strcmp(key->name, "order.planner") != 0;
+    const char *planner = is_order ? "order.planner=kmeans" : "order.planner=file";
     id_pair before, after;
-    identify(NEEDED, OVERRIDES(method), &plain_args, &before);
-    identify(NEEDED, OVERRIDES(method, change), &plain_args, &after);
+    identify(NEEDED, OVERRIDES(method, planner), &plain_args, &before);
+    identify(NEEDED, OVERRIDES(method, planner, change), &plain_args, &after);
     bool is_same = strcmp(before.identity, after.identity) == 0;
     if (is_same != is_outside_identity(key->name))
         fail_msg("%s %s the identity", change, is_same ? "does not change" : "changes");
@@ -149,6 +152,14 @@ static void test_every_key(void **state) {
      * edit.method is below */
     assert_int_equal(n_tried, n_key - 5);
     check_same(NEEDED "edit.method: none\n", NEEDED "edit.method: moe\n", false);
+}
+
+static void test_order_keys_not_read(void **state) {
+    (void)state;
+    check_same(NEEDED "order: {planner: file, seed: 1}\n", NEEDED "order: {planner: file, seed: 2, restarts: 3}\n",
+               true);
+    check_same(NEEDED "order: {planner: random, restarts: 1}\n", NEEDED "order: {planner: random}\n", true);
+    check_same(NEEDED "order: {planner: random, seed: 1}\n", NEEDED "order: {planner: random}\n", false);
 }
 
 static void test_run_ids(void **state) {
@@ -190,6 +201,7 @@ int main(void) {
         cmocka_unit_test(test_equal_values),
         cmocka_unit_test(test_args_count),
         cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_order_keys_not_read),
         cmocka_unit_test(test_run_ids),
         cmocka_unit_test(test_incomplete_args),
     };
