@@ -83,7 +83,7 @@ static inline double relative_error(const float *a, const double *b, int64_t n, 
     }
     return sqrt(difference) / (sqrt(size) + floor);
 }
-#define assert_relative(a, b, n, limit)                                                                                    \
+#define assert_relative(a, b, n, limit)                                                                                \
     do {                                                                                                               \
         double assert_error_ = relative_error((a), (b), (n), 1e-12);                                                   \
         if (!(assert_error_ <= (limit))) fail_msg("%s: relative error %.3g", #a, assert_error_);                       \

@@ -410,12 +410,14 @@ static void test_cross_checks(void **state) {
     expect_error(NEEDED "lemoe: {router: nearest}\n", message);
     (void)snprintf(message, sizeof message, "t.yaml:3:32: %s", nearest);
     expect_error(NEEDED "lemoe: {preset: stable, gate:  raw}\n", message);
-    expect_error(NEEDED "lemoe: {features: last_hidden, granularity: entity}\n",
-                 "t.yaml:3:45: lemoe.granularity entity and token say which embeddings are averaged, and lemoe.features "
-                 "last_hidden averages nothing; use lemoe.granularity instance or lemoe.features embedding_mean");
-    expect_error(NEEDED "lemoe: {replay: true}\n",
-                 "t.yaml:3:17: lemoe.replay goes through the router's cross-entropy, which lemoe.router_ce 0 turns off; "
-                 "set lemoe.router_ce");
+    expect_error(
+        NEEDED "lemoe: {features: last_hidden, granularity: entity}\n",
+        "t.yaml:3:45: lemoe.granularity entity and token say which embeddings are averaged, and lemoe.features "
+        "last_hidden averages nothing; use lemoe.granularity instance or lemoe.features embedding_mean");
+    expect_error(
+        NEEDED "lemoe: {replay: true}\n",
+        "t.yaml:3:17: lemoe.replay goes through the router's cross-entropy, which lemoe.router_ce 0 turns off; "
+        "set lemoe.router_ce");
     expect_error(NEEDED "lemoe: {gate: renorm, router: fitted, router_ce: 1}\n",
                  "t.yaml:3:15: lemoe.router_ce and lemoe.replay belong to routers that train with their experts; leave "
                  "them out, or use lemoe.router literal, forced, frozen_proj or per_expert_proj");
