@@ -13,6 +13,7 @@
 
 #include <cblas.h>
 #include <limits.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,7 +24,10 @@ enum {
     FEW_ROWS = 4
 };
 
+/* The OpenMP build of OpenBLAS asks OpenMP before each product how many threads there are; in 0.3.26 even when its
+ * own number is 1. So both are told, or products would take every core and change their last bits with the machine. */
 void cpu_matmul_threads(const lemoe_device *device) {
+    if (omp_get_max_threads() != device->n_threads) omp_set_num_threads(device->n_threads);
     if (openblas_get_num_threads() != device->n_threads) openblas_set_num_threads(device->n_threads);
 }
 
