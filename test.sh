@@ -15,7 +15,7 @@ case "${1:-}" in
 esac
 
 # In the order in which a failure is cheapest to understand. A test with two labels runs in the first of its groups.
-release_groups=(lint unit ops golden parallel bad_input e2e)
+release_groups=(lint unit ops golden parallel bad_input e2e sweep slurm analysis)
 # With sanitizers, a lighter selection. Where programs start MPI, leaks are not looked for: Open MPI never frees all it
 # takes, and unloads its components before the leak checker looks, so that no suppression could name them.
 sanitized_groups=(unit ops)
@@ -59,6 +59,10 @@ phase "build dev (ASan, UBSan)" build dev -DLEMOE_WERROR="$werror" -DBUILD_TESTI
 . ./env.sh
 
 groups release long "${release_groups[@]}"
+# Tests that carry none of these labels run all the same.
+known="^($(IFS='|' && echo "${release_groups[*]}")|long)\$"
+others=$(ctest --test-dir build/release -N -LE "$known" | sed -n 's/^Total Tests: //p')
+((others == 0)) || group release others -LE "$known"
 ((long == 0)) || group release long -L '^long$'
 groups dev long "${sanitized_groups[@]}"
 ASAN_OPTIONS=detect_leaks=0 groups dev long "${sanitized_mpi_groups[@]}"

@@ -11,9 +11,10 @@ packages=(
     libprotobuf-dev # named by sentencepiece.pc of Ubuntu 24.04
 )
 test_packages=(
-    libcmocka-dev                                # unit tests
-    python3 python3-h5py python3-numpy hdf5-tools # what was published, read by other programs
-    clang-format universal-ctags binutils        # tests/lint
+    libcmocka-dev                                        # unit tests
+    python3 python3-h5py python3-numpy hdf5-tools        # what was published, read by other programs
+    python3-matplotlib python3-pandas                    # analysis/
+    clang-format universal-ctags binutils                # tests/lint
 )
 [[ ${1:-} == --tests ]] && packages+=("${test_packages[@]}")
 

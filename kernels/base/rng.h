@@ -13,12 +13,12 @@ extern "C" {
 
 /* What a number is drawn for. Values are part of the numerics: append, never renumber. */
 typedef enum lemoe_rng_purpose {
-    LEMOE_RNG_SELECT = 1,     /* which records become edits */
-    LEMOE_RNG_ORDER = 2,      /* order planner */
-    LEMOE_RNG_MINIBATCH = 3,  /* composition of minibatches */
-    LEMOE_RNG_EXPERT = 4,     /* expert weights */
-    LEMOE_RNG_ROUTER = 5,     /* keys and projections */
-    LEMOE_RNG_NULL_ROUTE = 6, /* prefixes that set the threshold of the null route */
+    LEMOE_RNG_SELECT = 1,       /* which records become edits */
+    LEMOE_RNG_ORDER = 2,        /* order planner */
+    LEMOE_RNG_MINIBATCH = 3,    /* composition of minibatches */
+    LEMOE_RNG_EXPERT = 4,       /* expert weights */
+    LEMOE_RNG_ROUTER = 5,       /* keys and projections */
+    LEMOE_RNG_NULL_ROUTE = 6,   /* prefixes that set the threshold of the null route */
     LEMOE_RNG_ROUTER_NOISE = 7, /* noise on features while a router is fitted */
     LEMOE_RNG_TEST = 100
 } lemoe_rng_purpose;
