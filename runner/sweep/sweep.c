@@ -46,10 +46,13 @@ static lemoe_status expand(const lemoe_options *options, const char *text, int64
     out->fail_fast = options->fail_fast;
     for (int64_t i = 0; i < out->n_run; i++) {
         out->runs[i].spec_index = i;
-        out->runs[i].config = &out->spec->runs[i];
         out->runs[i].label = out->spec->run_label[i];
     }
-    return lemoe_mem_strdup(out->spec->runs[0].output.dir, &out->output_folder);
+    return lemoe_mem_strdup(out->spec->first->output.dir, &out->output_folder);
+}
+
+lemoe_status lemoe_sweep_config(const lemoe_sweep *sweep, int64_t index, lemoe_config *out) {
+    return lemoe_config_run(sweep->spec, sweep->runs[index].spec_index, out);
 }
 
 /* ---- what is left to do ---- */
@@ -74,10 +77,12 @@ static lemoe_status is_quarantined(const lemoe_options *options, const lemoe_swe
 }
 
 /* What an earlier launch finished is not done again; what failed only on request. */
-static lemoe_status find_skip(const lemoe_options *options, const lemoe_sweep *sweep, lemoe_sweep_run *run) {
+static lemoe_status find_skip(const lemoe_options *options, const lemoe_sweep *sweep, lemoe_sweep_run *run,
+                              bool *is_readable) {
     lemoe_results_summary summary = {0};
     bool is_set_aside = false;
-    if (lemoe_table_read_summary(sweep->output_folder, run->run_id, &summary) != LEMOE_OK)
+    *is_readable = lemoe_table_read_summary(sweep->output_folder, run->run_id, &summary) == LEMOE_OK;
+    if (!*is_readable)
         lemoe_error_clear(); /* refused, with its reason, when that run opens it: one failure stays one failure */
     bool is_same = summary.exists && strcmp(summary.identity, run->identity) == 0;
     if (is_same && strcmp(summary.status, "complete") == 0)
@@ -92,17 +97,26 @@ static lemoe_status find_skip(const lemoe_options *options, const lemoe_sweep *s
 }
 
 static lemoe_status find_skips(const lemoe_options *options, lemoe_sweep *sweep) {
+    int64_t n_wanted = 0, n_unreadable = 0, unreadable = 0;
     for (int64_t i = 0; i < sweep->n_run; i++) {
         lemoe_sweep_run *run = &sweep->runs[i];
+        bool wanted = is_wanted(options, run), is_readable = true;
+        n_wanted += wanted;
         if (i % options->n_shard != options->i_shard)
             run->skip = LEMOE_SKIP_OTHER_SHARD;
-        else if (!is_wanted(options, run))
+        else if (!wanted)
             run->skip = LEMOE_SKIP_UNWANTED;
         else
-            LEMOE_TRY(find_skip(options, sweep, run));
+            LEMOE_TRY(find_skip(options, sweep, run, &is_readable));
         sweep->n_todo += run->skip == LEMOE_SKIP_NOT;
+        if (run->skip == LEMOE_SKIP_NOT && !is_readable && n_unreadable++ == 0) unreadable = i;
     }
-    return LEMOE_OK;
+    LEMOE_CHECK(n_wanted > 0, LEMOE_ERR_CONFIG,
+                "command line: --only '%.200s' matches none of the %lld runs; --dry-run lists their ids", options->only,
+                (long long)sweep->n_run);
+    if (n_unreadable == 0 || n_unreadable < sweep->n_todo) return LEMOE_OK;
+    lemoe_results_summary summary = {0}; /* every run would fail at once: nothing is started, the first says why */
+    return lemoe_table_read_summary(sweep->output_folder, sweep->runs[unreadable].run_id, &summary);
 }
 
 static lemoe_status decide(const lemoe_options *options, int n_rank, lemoe_sweep *sweep) {
@@ -124,7 +138,6 @@ static lemoe_status broadcast_decisions(lemoe_comm *world, lemoe_sweep *sweep) {
     LEMOE_TRY(lemoe_comm_broadcast_bytes(world, 0, sweep->runs, (size_t)sweep->n_run * sizeof *sweep->runs));
     for (int64_t i = 0; i < sweep->n_run; i++) {
         lemoe_sweep_run *run = &sweep->runs[i];
-        run->config = &sweep->spec->runs[run->spec_index];
         run->label = sweep->spec->run_label[run->spec_index];
     }
     return LEMOE_OK;
@@ -147,6 +160,7 @@ lemoe_status lemoe_sweep_open(lemoe_launch *launch, const lemoe_options *options
 void lemoe_sweep_close(lemoe_sweep *sweep) {
     lemoe_config_free(sweep->spec);
     lemoe_mem_free(sweep->runs);
+    lemoe_mem_free(sweep->inputs);
     lemoe_mem_free(sweep->output_folder);
     *sweep = (lemoe_sweep){0};
 }
@@ -169,7 +183,7 @@ static lemoe_status close_on_first(lemoe_sweep *sweep, const lemoe_coordinator *
 static lemoe_status open_on_first(lemoe_launch *launch, const lemoe_sweep *sweep, lemoe_estimates **estimates,
                                   lemoe_coordinator **coordinator) {
     LEMOE_TRY(lemoe_estimates_open(sweep->output_folder, estimates));
-    lemoe_coordinator_args args = {launch, sweep, *estimates, sweep->runs[0].config->output.progress};
+    lemoe_coordinator_args args = {launch, sweep, *estimates, sweep->spec->first->output.progress};
     return lemoe_coordinator_create(&args, coordinator);
 }
 
