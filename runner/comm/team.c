@@ -41,7 +41,8 @@ static lemoe_status refuse_singletons(int size) {
 }
 
 bool lemoe_launch_is_first_process(void) {
-    return environment_number("SLURM_PROCID") == 0 && environment_number("PMI_RANK") == 0;
+    return environment_number("OMPI_COMM_WORLD_RANK") == 0 && environment_number("SLURM_PROCID") == 0 &&
+           environment_number("PMI_RANK") == 0;
 }
 
 /* A node is named by its lowest world rank; the names become 0, 1, ... in rank order. */
