@@ -171,11 +171,14 @@ typedef struct lemoe_config {
  */
 typedef struct lemoe_sweep_spec {
     int64_t n_run;
-    lemoe_config *runs;
+    lemoe_config *first; /* run 0 */
     int64_t n_axis;
     char **axis_key;  /* [n_axis] dotted keys that are swept */
     char **run_label; /* [n_run] "edit.method=lemoe seed=1": the axes the run reads; "" for a sweep of one */
     lemoe_text name;
+    /* what lemoe_config_run works from: 100,000 resolved configurations would take a GB on every rank */
+    struct lemoe_config_source *source;
+    int64_t *combination; /* [n_run] of the axes */
 } lemoe_sweep_spec;
 
 typedef struct lemoe_config_args {
@@ -196,6 +199,8 @@ typedef struct lemoe_config_args {
  * sections that the file's own methods read. */
 lemoe_status lemoe_config_load(const lemoe_config_args *args, lemoe_sweep_spec **out) LEMOE_MUST_CHECK;
 void lemoe_config_free(lemoe_sweep_spec *spec);
+/* Local. The resolved configuration of run i. */
+lemoe_status lemoe_config_run(const lemoe_sweep_spec *spec, int64_t i, lemoe_config *out) LEMOE_MUST_CHECK;
 
 /* Local. The resolved configuration as YAML, every key that the chosen method reads; the caller frees. */
 lemoe_status lemoe_config_print(const lemoe_config *config, char **out) LEMOE_MUST_CHECK;

@@ -99,11 +99,16 @@ static lemoe_status check_required(const lemoe_config_source *source, lemoe_conf
     return LEMOE_OK;
 }
 
+lemoe_status lemoe_config_prepare_defaults(lemoe_config_source *source) {
+    if (source->defaults) return LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *source->defaults, &source->defaults));
+    return set_defaults(source, source->defaults);
+}
+
 lemoe_status lemoe_config_resolve(const lemoe_config_source *source, lemoe_config_chosen chosen, lemoe_config *out) {
     const char *method = lemoe_config_chosen_method(chosen);
-    memset(out, 0, sizeof *out);
     LEMOE_TRY(check_required(source, chosen));
-    LEMOE_TRY(set_defaults(source, out));
+    memcpy(out, source->defaults, sizeof *out);
     LEMOE_TRY(apply_presets(source, chosen, method, out));
     LEMOE_TRY(apply_settings(source, chosen, method, out));
     return derive(source, chosen, out);

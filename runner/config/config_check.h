@@ -12,8 +12,10 @@ typedef const lemoe_config_setting *const *lemoe_config_chosen;
 
 /* Local. The method a run has: its setting's text, or the default. */
 const char *lemoe_config_chosen_method(lemoe_config_chosen chosen);
-/* Local. Fills *out (any content before). Keys the method does not read keep their defaults. Errors: CONFIG for a
- * required key that is missing. */
+/* Local. Works out source->defaults, once. */
+lemoe_status lemoe_config_prepare_defaults(lemoe_config_source *source) LEMOE_MUST_CHECK;
+/* Local. Fills *out (any content before); the defaults are prepared. Keys the method does not read keep their defaults.
+ * Errors: CONFIG for a required key that is missing. */
 lemoe_status lemoe_config_resolve(const lemoe_config_source *source, lemoe_config_chosen chosen,
                                   lemoe_config *out) LEMOE_MUST_CHECK;
 /* Local. Combinations that make no sense. Errors: CONFIG at the place of a key to change; label names the run. */

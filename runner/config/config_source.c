@@ -362,6 +362,7 @@ void lemoe_config_source_close(lemoe_config_source *source) {
     lemoe_mem_free(source->axes);
     lemoe_mem_free(source->skips);
     lemoe_mem_free(source->scratch);
+    lemoe_mem_free(source->defaults);
     lemoe_mem_free(source->input_folder);
     lemoe_mem_free(source->working_folder);
     memset(source, 0, sizeof *source);

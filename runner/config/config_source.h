@@ -34,7 +34,8 @@ typedef struct lemoe_config_source {
     lemoe_config_settings *axes;
     int64_t n_skip, skip_capacity;
     lemoe_config_settings *skips;
-    lemoe_config *scratch; /* values are tried here */
+    lemoe_config *scratch;  /* values are tried here */
+    lemoe_config *defaults; /* every key at its default; NULL until they are worked out */
 } lemoe_config_source;
 
 /* Local. Errors: CONFIG with the place. The caller closes the source in either case; args is borrowed until then. */

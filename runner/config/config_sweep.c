@@ -12,7 +12,7 @@ typedef struct expansion {
     int64_t *position;                   /* [n_axis] */
     lemoe_config *config;                /* of the combination under way */
     lemoe_sweep_spec *spec;
-    int64_t run_capacity, label_capacity;
+    int64_t combination, run_capacity, label_capacity;
 } expansion;
 
 static lemoe_status count_combinations(const lemoe_config_source *source, int64_t *out) {
@@ -31,6 +31,7 @@ static lemoe_status count_combinations(const lemoe_config_source *source, int64_
 /* Combination i of the product, the last axis fastest. */
 static void choose(expansion *e, int64_t i) {
     const lemoe_config_source *source = e->source;
+    e->combination = i;
     for (int64_t k = 0; k < source->n_key; k++) e->chosen[k] = source->base[k].key ? &source->base[k] : NULL;
     for (int64_t a = source->n_axis - 1; a >= 0; a--) {
         const lemoe_config_settings *axis = &source->axes[a];
@@ -94,9 +95,9 @@ static lemoe_status make_label(const expansion *e, char **out) {
 static lemoe_status add_run(expansion *e, char *label) {
     lemoe_sweep_spec *spec = e->spec;
     LEMOE_TRY(lemoe_config_check_run(e->source, e->chosen, e->config, label));
-    LEMOE_TRY(lemoe_mem_grow(&spec->runs, &e->run_capacity, spec->n_run + 1, sizeof *spec->runs));
+    LEMOE_TRY(lemoe_mem_grow(&spec->combination, &e->run_capacity, spec->n_run + 1, sizeof *spec->combination));
     LEMOE_TRY(lemoe_mem_grow(&spec->run_label, &e->label_capacity, spec->n_run + 1, sizeof *spec->run_label));
-    memcpy(&spec->runs[spec->n_run], e->config, sizeof *e->config);
+    spec->combination[spec->n_run] = e->combination;
     spec->run_label[spec->n_run++] = label;
     return LEMOE_OK;
 }
@@ -130,25 +131,73 @@ static lemoe_status describe_sweep(const lemoe_config_source *source, lemoe_swee
         LEMOE_TRY(lemoe_mem_strdup(source->axes[i].key->name, &spec->axis_key[i]));
         spec->n_axis++;
     }
-    memcpy(spec->name, spec->runs[0].name, sizeof spec->name);
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *spec->first, &spec->first));
+    LEMOE_TRY(lemoe_config_run(spec, 0, spec->first));
+    memcpy(spec->name, spec->first->name, sizeof spec->name);
     return LEMOE_OK;
 }
 
-static lemoe_status expand(const lemoe_config_source *source, lemoe_sweep_spec *spec) {
+static lemoe_status open_expansion(const lemoe_config_source *source, lemoe_sweep_spec *spec, expansion *out) {
+    *out = (expansion){.source = source, .spec = spec};
+    LEMOE_TRY(lemoe_mem_alloc(source->n_key, sizeof *out->chosen, &out->chosen));
+    LEMOE_TRY(lemoe_mem_alloc(source->n_axis, sizeof *out->position, &out->position));
+    return lemoe_mem_alloc(1, sizeof *out->config, &out->config);
+}
+
+static void close_expansion(expansion *e) {
+    lemoe_mem_free(e->chosen);
+    lemoe_mem_free(e->position);
+    lemoe_mem_free(e->config);
+}
+
+static lemoe_status expand(lemoe_config_source *source, lemoe_sweep_spec *spec) {
     lemoe_status status = LEMOE_OK;
     int64_t n_combination = 0;
-    expansion e = {.source = source, .spec = spec};
+    expansion e = {0};
+    LEMOE_TRY_GOTO(lemoe_config_prepare_defaults(source));
     LEMOE_TRY_GOTO(count_combinations(source, &n_combination));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(source->n_key, sizeof *e.chosen, &e.chosen));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(source->n_axis, sizeof *e.position, &e.position));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *e.config, &e.config));
+    LEMOE_TRY_GOTO(open_expansion(source, spec, &e));
     LEMOE_TRY_GOTO(expand_all(&e, n_combination));
     LEMOE_TRY_GOTO(describe_sweep(source, spec));
 out:
-    lemoe_mem_free(e.chosen);
-    lemoe_mem_free(e.position);
-    lemoe_mem_free(e.config);
+    close_expansion(&e);
     return status;
+}
+
+/* The combination was resolved and checked when the sweep was loaded. */
+lemoe_status lemoe_config_run(const lemoe_sweep_spec *spec, int64_t i, lemoe_config *out) {
+    lemoe_status status = LEMOE_OK;
+    expansion e = {0};
+    LEMOE_CHECK(i >= 0 && i < spec->n_run, LEMOE_ERR_ARG, "run %lld of %lld", (long long)i, (long long)spec->n_run);
+    LEMOE_TRY_GOTO(open_expansion(spec->source, NULL, &e));
+    choose(&e, spec->combination[i]);
+    LEMOE_TRY_GOTO(lemoe_config_resolve(spec->source, e.chosen, out));
+out:
+    close_expansion(&e);
+    return status;
+}
+
+/* What the source keeps after loading: its own copy of what names the file, nothing that the caller may free. */
+typedef struct kept_source {
+    lemoe_config_source source; /* first: spec->source points here */
+    lemoe_config_args args;
+    char *path;
+} kept_source;
+
+static lemoe_status keep_source(kept_source *kept) {
+    LEMOE_TRY(lemoe_mem_strdup(kept->source.args->path, &kept->path));
+    kept->args = (lemoe_config_args){
+        .path = kept->path, .methods = kept->source.args->methods, .planners = kept->source.args->planners};
+    kept->source.args = &kept->args;
+    return LEMOE_OK;
+}
+
+static void drop_source(lemoe_config_source *source) {
+    kept_source *kept = (kept_source *)source;
+    if (!kept) return;
+    lemoe_config_source_close(&kept->source);
+    lemoe_mem_free(kept->path);
+    lemoe_mem_free(kept);
 }
 
 lemoe_status lemoe_config_load(const lemoe_config_args *args, lemoe_sweep_spec **out) {
@@ -157,18 +206,20 @@ lemoe_status lemoe_config_load(const lemoe_config_args *args, lemoe_sweep_spec *
                     args->planners,
                 LEMOE_ERR_ARG, "lemoe_config_load: incomplete arguments");
     lemoe_status status = LEMOE_OK;
-    lemoe_config_source source;
+    kept_source *kept = NULL;
     lemoe_sweep_spec *spec = NULL;
     *out = NULL;
-    LEMOE_TRY_GOTO(lemoe_config_source_open(args, &source));
-    LEMOE_TRY_GOTO(lemoe_config_check_sections(&source));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *spec, &spec));
-    LEMOE_TRY_GOTO(expand(&source, spec));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *kept, &kept));
+    spec->source = &kept->source;
+    LEMOE_TRY_GOTO(lemoe_config_source_open(args, &kept->source));
+    LEMOE_TRY_GOTO(lemoe_config_check_sections(&kept->source));
+    LEMOE_TRY_GOTO(expand(&kept->source, spec));
+    LEMOE_TRY_GOTO(keep_source(kept));
     *out = spec;
     spec = NULL;
 out:
     lemoe_config_free(spec);
-    lemoe_config_source_close(&source);
     return status;
 }
 
@@ -178,6 +229,8 @@ void lemoe_config_free(lemoe_sweep_spec *spec) {
     for (int64_t i = 0; i < spec->n_run; i++) lemoe_mem_free(spec->run_label[i]);
     lemoe_mem_free(spec->axis_key);
     lemoe_mem_free(spec->run_label);
-    lemoe_mem_free(spec->runs);
+    lemoe_mem_free(spec->combination);
+    lemoe_mem_free(spec->first);
+    drop_source(spec->source);
     lemoe_mem_free(spec);
 }

@@ -46,15 +46,9 @@ static void print_time(const lemoe_sweep_run *run, FILE *out) {
 }
 
 static void print_run(const lemoe_sweep_run *run, FILE *out) {
-    char order[64], memory[32] = "unknown";
-    const lemoe_config *config = run->config;
-    if (strcmp(config->order.planner, "file") == 0)
-        (void)snprintf(order, sizeof order, "file");
-    else
-        (void)snprintf(order, sizeof order, "%.32s seed %llu", config->order.planner,
-                       (unsigned long long)config->order.seed);
+    char memory[32] = "unknown";
     if (run->predicted_bytes > 0) (void)snprintf(memory, sizeof memory, "%.1f MB", (double)run->predicted_bytes / 1e6);
-    (void)fprintf(out, "%-44s  %-16s  %5lld  %-10s", run->run_id, order, (long long)run->tensor_parallel, memory);
+    (void)fprintf(out, "%-44s  %-16s  %5lld  %-10s", run->run_id, run->order, (long long)run->tensor_parallel, memory);
     print_time(run, out);
     (void)fprintf(out, "  %s\n", skip_words[run->skip]);
 }
@@ -70,7 +64,7 @@ static lemoe_status simulate(const lemoe_sweep *sweep, const int *node_of, int n
         const lemoe_sweep_run *run = &sweep->runs[i];
         if (run->skip != LEMOE_SKIP_NOT) continue;
         runs[n++] =
-            (lemoe_schedule_run){(int)run->tensor_parallel, run->model, high ? run->seconds_high : run->seconds_low};
+            (lemoe_schedule_run){(int)run->tensor_parallel, run->input, high ? run->seconds_high : run->seconds_low};
     }
     lemoe_schedule_args args = {node_of, n_rank, runs, n, order};
     LEMOE_TRY_GOTO(lemoe_schedule_order(&args, order));

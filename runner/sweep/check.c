@@ -6,6 +6,7 @@
 #include "runner/io/file.h"
 #include "runner/sweep/check_inputs.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,22 +64,40 @@ static lemoe_status check_config(const lemoe_config *config, const lemoe_checked
     return LEMOE_OK;
 }
 
-static lemoe_status check_run(lemoe_sweep_run *run, lemoe_checked_inputs *in, const lemoe_estimates *estimates,
-                              int n_rank) {
-    const lemoe_config *config = run->config;
+static void describe(const lemoe_config *config, lemoe_sweep_run *run) {
+    (void)snprintf(run->method, sizeof run->method, "%.31s", config->edit.method);
+    if (strcmp(config->order.planner, "file") == 0)
+        (void)snprintf(run->order, sizeof run->order, "file");
+    else
+        (void)snprintf(run->order, sizeof run->order, "%.20s seed %" PRIu64, config->order.planner, config->order.seed);
+}
+
+static lemoe_status check_run(lemoe_sweep_run *run, const lemoe_config *config, lemoe_checked_inputs *in, int n_rank) {
     int64_t i_model = 0, i_data = 0;
     lemoe_text id;
     LEMOE_TRY(lemoe_checked_inputs_model(in, config, &i_model));
     LEMOE_TRY(lemoe_checked_inputs_data(in, config, i_model, &i_data));
     lemoe_checked_model *model = &in->models[i_model];
-    const lemoe_checked_data *data = &in->data[i_data];
     LEMOE_TRY(check_config(config, model));
     LEMOE_TRY(resolve_tensor(config, model, n_rank, &run->tensor_parallel));
-    lemoe_identity_args identity = {model->fingerprint, data->fingerprint, run->tensor_parallel, "cpu"};
+    lemoe_identity_args identity = {model->fingerprint, in->data[i_data].fingerprint, run->tensor_parallel, "cpu"};
     LEMOE_TRY(lemoe_config_identity(config, &identity, run->identity, id));
     (void)snprintf(run->run_id, sizeof run->run_id, "%.*s", LEMOE_RUN_ID_MAX - 1, id);
-    run->model = (int)i_data;
-    return lemoe_estimates_predict(estimates, &identity, data->n_edit, run);
+    run->input = (int)i_data;
+    describe(config, run);
+    return LEMOE_OK;
+}
+
+static lemoe_status keep_inputs(const lemoe_checked_inputs *in, lemoe_sweep *sweep) {
+    LEMOE_TRY(lemoe_mem_alloc(in->n_data, sizeof *sweep->inputs, &sweep->inputs));
+    sweep->n_input = in->n_data;
+    for (int64_t i = 0; i < in->n_data; i++) {
+        lemoe_sweep_input *input = &sweep->inputs[i];
+        memcpy(input->model_fingerprint, in->models[in->data[i].i_model].fingerprint, sizeof input->model_fingerprint);
+        memcpy(input->data_fingerprint, in->data[i].fingerprint, sizeof input->data_fingerprint);
+        input->n_edit = in->data[i].n_edit;
+    }
+    return LEMOE_OK;
 }
 
 /* ---- one identity, one run ---- */
@@ -154,18 +173,28 @@ static lemoe_status check_output(const char *folder) {
     return LEMOE_OK;
 }
 
+static lemoe_status check_all(lemoe_sweep *sweep, lemoe_checked_inputs *in, lemoe_config *config, int n_rank) {
+    for (int64_t i = 0; i < sweep->n_run; i++) {
+        LEMOE_TRY(lemoe_sweep_config(sweep, i, config));
+        LEMOE_TRY(check_run(&sweep->runs[i], config, in, n_rank));
+        LEMOE_CHECK(strcmp(config->output.dir, sweep->output_folder) == 0, LEMOE_ERR_CONFIG,
+                    "output.dir: runs of one sweep share one folder; do not sweep it");
+    }
+    return LEMOE_OK;
+}
+
 lemoe_status lemoe_sweep_check(lemoe_sweep *sweep, const lemoe_estimates *estimates, int n_rank) {
     lemoe_status status = LEMOE_OK;
     lemoe_checked_inputs in = {0};
+    lemoe_config *config = NULL;
     LEMOE_TRY(check_output(sweep->output_folder));
-    for (int64_t i = 0; i < sweep->n_run; i++) {
-        LEMOE_TRY_GOTO(check_run(&sweep->runs[i], &in, estimates, n_rank));
-        if (strcmp(sweep->runs[i].config->output.dir, sweep->output_folder) != 0)
-            LEMOE_TRY_GOTO(lemoe_raise(LEMOE_ERR_CONFIG, "output.dir: runs of one sweep share one folder; do not sweep "
-                                                         "it"));
-    }
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *config, &config));
+    LEMOE_TRY_GOTO(check_all(sweep, &in, config, n_rank));
+    LEMOE_TRY_GOTO(keep_inputs(&in, sweep));
     LEMOE_TRY_GOTO(drop_repetitions(sweep));
+    for (int64_t i = 0; i < sweep->n_run; i++) LEMOE_TRY_GOTO(lemoe_estimates_predict(estimates, sweep, i));
 out:
     lemoe_checked_inputs_close(&in);
+    lemoe_mem_free(config);
     return status;
 }

@@ -4,13 +4,20 @@
 
 #include <string.h>
 
+static lemoe_status copy_config(const lemoe_config *config, lemoe_config **out) {
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof **out, out));
+    **out = *config;
+    return LEMOE_OK;
+}
+
 lemoe_status lemoe_checked_inputs_model(lemoe_checked_inputs *in, const lemoe_config *config, int64_t *out) {
     for (*out = in->n_model; (*out)-- > 0;) /* neighbouring runs share: the latest first */
         if (strcmp(in->models[*out].config->model.path, config->model.path) == 0) return LEMOE_OK;
     LEMOE_TRY(lemoe_mem_grow(&in->models, &in->model_capacity, in->n_model + 1, sizeof *in->models));
     lemoe_checked_model *model = &in->models[in->n_model];
-    *model = (lemoe_checked_model){.config = config};
+    *model = (lemoe_checked_model){0};
     *out = in->n_model++;
+    LEMOE_TRY(copy_config(config, &model->config));
     LEMOE_TRY(lemoe_llama_config_read(config->model.path, &model->shape));
     LEMOE_TRY(lemoe_tokenizer_open(config->model.path, model->shape.n_vocab, &model->tokenizer));
     LEMOE_TRY(lemoe_llama_folder_check(config->model.path, &model->shape));
@@ -53,14 +60,18 @@ lemoe_status lemoe_checked_inputs_data(lemoe_checked_inputs *in, const lemoe_con
     for (*out = in->n_data; (*out)-- > 0;)
         if (in->data[*out].i_model == i_model && same_data(in->data[*out].config, config)) return LEMOE_OK;
     LEMOE_TRY(lemoe_mem_grow(&in->data, &in->data_capacity, in->n_data + 1, sizeof *in->data));
-    in->data[in->n_data] = (lemoe_checked_data){.config = config, .i_model = i_model};
-    LEMOE_TRY(open_data(&in->models[i_model], config, &in->data[in->n_data]));
     *out = in->n_data++;
-    return LEMOE_OK;
+    in->data[*out] = (lemoe_checked_data){.i_model = i_model};
+    LEMOE_TRY(copy_config(config, &in->data[*out].config));
+    return open_data(&in->models[i_model], config, &in->data[*out]);
 }
 
 void lemoe_checked_inputs_close(lemoe_checked_inputs *in) {
-    for (int64_t i = 0; i < in->n_model; i++) lemoe_tokenizer_close(in->models[i].tokenizer);
+    for (int64_t i = 0; i < in->n_model; i++) {
+        lemoe_tokenizer_close(in->models[i].tokenizer);
+        lemoe_mem_free(in->models[i].config);
+    }
+    for (int64_t i = 0; i < in->n_data; i++) lemoe_mem_free(in->data[i].config);
     lemoe_mem_free(in->models);
     lemoe_mem_free(in->data);
     *in = (lemoe_checked_inputs){0};

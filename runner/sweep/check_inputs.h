@@ -7,7 +7,7 @@
 #include "runner/model/llama.h"
 
 typedef struct lemoe_checked_model {
-    const lemoe_config *config; /* the first that names it; borrowed */
+    lemoe_config *config; /* the first that names it */
     lemoe_llama_config shape;
     int64_t weight_bytes;
     int64_t auto_tensor; /* degree that parallel.tensor: auto stands for; 0: not worked out yet */
@@ -16,7 +16,7 @@ typedef struct lemoe_checked_model {
 } lemoe_checked_model;
 
 typedef struct lemoe_checked_data {
-    const lemoe_config *config; /* the same */
+    lemoe_config *config; /* the same */
     int64_t i_model;
     int64_t n_edit;
     char fingerprint[33];

@@ -267,7 +267,7 @@ static lemoe_status take_done(lemoe_coordinator *c, const lemoe_message *message
     LEMOE_TRY(end_run(c, run, outcome, error));
     say_ended(c, run);
     if (outcome == LEMOE_OUTCOME_COMPLETE)
-        lemoe_estimates_learn(c->args.estimates, sweep_run(c, run)->shape, &state->measures);
+        lemoe_estimates_learn(c->args.estimates, c->args.sweep, state->index, &state->measures);
     if (outcome == LEMOE_OUTCOME_INTERRUPTED) c->is_interrupted = true;
     if (c->is_interrupted || (outcome == LEMOE_OUTCOME_FAILED && c->args.sweep->fail_fast))
         LEMOE_TRY(stop_handing_out(c));
@@ -441,7 +441,7 @@ static lemoe_status list_runs(lemoe_coordinator *c) {
         const lemoe_sweep_run *run = &sweep->runs[i];
         if (run->skip != LEMOE_SKIP_NOT) continue;
         c->runs[c->n_run].index = i;
-        c->schedule_runs[c->n_run] = (lemoe_schedule_run){(int)run->tensor_parallel, run->model, run->expected_seconds};
+        c->schedule_runs[c->n_run] = (lemoe_schedule_run){(int)run->tensor_parallel, run->input, run->expected_seconds};
         c->all_weight += run->expected_seconds * (double)run->tensor_parallel;
         c->n_run++;
     }

@@ -119,33 +119,34 @@ static void count_steps(const lemoe_config *config, int64_t n_edit, double *fewe
     *fewest = method_number(config, "stop_loss") > 0 && pass < max_steps ? n_batch * pass : *most;
 }
 
-/* What costs the same an update: everything but seeds, the order, and how far and how strongly it trains. */
-static lemoe_status find_shape(const lemoe_sweep_run *run, const lemoe_identity_args *identity, char shape[33]) {
+/* What costs the same an update: everything but seeds, the order, and how far and how strongly it trains. Changes the
+ * configuration. */
+static lemoe_status find_shape(const lemoe_sweep *sweep, const lemoe_sweep_run *run, lemoe_config *config,
+                               char shape[33]) {
     lemoe_text unused;
-    lemoe_config *config = NULL;
-    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *config, &config));
-    *config = *run->config;
+    const lemoe_sweep_input *input = &sweep->inputs[run->input];
+    lemoe_identity_args identity = {input->model_fingerprint, input->data_fingerprint, run->tensor_parallel, "cpu"};
+    lemoe_training_config *const training[] = {&config->lemoe.training, &config->moe.training, &config->ft_m.training};
     config->seed = config->order.seed = 0;
     config->order.restarts = 1;
     (void)snprintf(config->order.planner, sizeof config->order.planner, "file");
-    lemoe_training_config *const training[] = {&config->lemoe.training, &config->moe.training, &config->ft_m.training};
     for (size_t i = 0; i < sizeof training / sizeof *training; i++)
         training[i]->lr = training[i]->stop_loss = training[i]->clip = training[i]->weight_decay = 0;
-    lemoe_status status = lemoe_config_identity(config, identity, shape, unused);
-    lemoe_mem_free(config);
-    return status;
+    return lemoe_config_identity(config, &identity, shape, unused);
 }
 
-/* Only to order runs: bytes of weights touched, at a plausible rate. */
+/* Only to order runs: a plausible rate. */
 static double guess_seconds(double most, int64_t n_edit) { return 1 + 0.01 * most + 0.005 * (double)n_edit; }
 
-lemoe_status lemoe_estimates_predict(const lemoe_estimates *e, const lemoe_identity_args *identity, int64_t n_edit,
-                                     lemoe_sweep_run *run) {
+static lemoe_status predict(const lemoe_estimates *e, lemoe_sweep *sweep, lemoe_sweep_run *run, lemoe_config *config) {
     double fewest = 0, most = 0;
-    count_steps(run->config, n_edit, &fewest, &most);
+    char shape[33];
+    int64_t n_edit = sweep->inputs[run->input].n_edit;
+    count_steps(config, n_edit, &fewest, &most);
     run->expected_seconds = guess_seconds(most, n_edit);
-    LEMOE_TRY(find_shape(run, identity, run->shape));
-    const entry *known = find(e, run->shape);
+    if (e->n == 0) return LEMOE_OK;
+    LEMOE_TRY(find_shape(sweep, run, config, shape));
+    const entry *known = find(e, shape);
     if (!known) return LEMOE_OK;
     run->predicted_step_seconds = known->step_seconds;
     run->predicted_bytes = known->peak_bytes;
@@ -155,16 +156,32 @@ lemoe_status lemoe_estimates_predict(const lemoe_estimates *e, const lemoe_ident
     return LEMOE_OK;
 }
 
+lemoe_status lemoe_estimates_predict(const lemoe_estimates *e, lemoe_sweep *sweep, int64_t index) {
+    lemoe_config *config = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *config, &config));
+    lemoe_status status = lemoe_sweep_config(sweep, index, config);
+    if (status == LEMOE_OK) status = predict(e, sweep, &sweep->runs[index], config);
+    lemoe_mem_free(config);
+    return status;
+}
+
 /* ---- learning ---- */
 
-void lemoe_estimates_learn(lemoe_estimates *e, const char *shape, const lemoe_run_measures *m) {
-    if (!*shape) return;
+static lemoe_status learn(lemoe_estimates *e, const lemoe_sweep *sweep, int64_t index, const lemoe_run_measures *m) {
+    lemoe_config *config = NULL;
     entry what = {.step_seconds = m->n_step > 0 ? m->train_seconds / (double)m->n_step : 0,
                   .other_seconds = m->seconds > m->train_seconds ? m->seconds - m->train_seconds : 0,
                   .peak_bytes = m->peak_bytes};
-    memcpy(what.shape, shape, sizeof what.shape);
-    if (!is_sane(&what)) return;
-    if (put(e, &what) != LEMOE_OK) lemoe_error_clear();
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *config, &config));
+    lemoe_status status = lemoe_sweep_config(sweep, index, config);
+    if (status == LEMOE_OK) status = find_shape(sweep, &sweep->runs[index], config, what.shape);
+    if (status == LEMOE_OK && is_sane(&what)) status = put(e, &what);
+    lemoe_mem_free(config);
+    return status;
+}
+
+void lemoe_estimates_learn(lemoe_estimates *e, const lemoe_sweep *sweep, int64_t index, const lemoe_run_measures *m) {
+    if (learn(e, sweep, index, m) != LEMOE_OK) lemoe_error_clear();
     e->is_changed = true;
 }
 

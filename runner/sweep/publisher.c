@@ -31,8 +31,10 @@ static lemoe_status fill_rows(const lemoe_sweep *sweep, lemoe_sweep_row *rows, c
     int64_t n_axis = sweep->spec->n_axis;
     for (int64_t i = 0; i < sweep->n_run; i++) {
         const lemoe_sweep_run *run = &sweep->runs[i];
+        lemoe_config config;
+        if (n_axis > 0) LEMOE_TRY(lemoe_sweep_config(sweep, i, &config));
         for (int64_t a = 0; a < n_axis; a++)
-            LEMOE_TRY(lemoe_config_value(run->config, sweep->spec->axis_key[a], &values[i * n_axis + a]));
+            LEMOE_TRY(lemoe_config_value(&config, sweep->spec->axis_key[a], &values[i * n_axis + a]));
         rows[i] =
             (lemoe_sweep_row){run->run_id, (const char *const *)(values + i * n_axis), run->tensor_parallel, "cpu"};
     }

@@ -25,24 +25,31 @@ enum { LEMOE_RUN_ID_MAX = 256 };
 /* One run of the sweep as the launch sees it. Equal on all ranks. */
 typedef struct lemoe_sweep_run {
     int64_t spec_index;
-    const lemoe_config *config; /* borrowed from the spec */
-    const char *label;          /* the same */
+    const char *label;          /* borrowed from the spec */
+    char method[32], order[48]; /* for tables: "kmeans seed 3" */
     char run_id[LEMOE_RUN_ID_MAX];
     char identity[33];
     int64_t tensor_parallel;
-    int model; /* equal numbers: the same model and data stay loaded from one run to the other */
+    int input; /* index of sweep->inputs; equal numbers: model and data stay loaded from one run to the other */
     lemoe_skip skip;
     /* estimates; 0: unknown */
-    char shape[33]; /* runs of equal shape cost the same per update; "" when not worked out */
     int64_t predicted_bytes;
     double predicted_step_seconds, seconds_low, seconds_high;
     double expected_seconds; /* for scheduling: never 0, a rough guess where nothing was measured */
 } lemoe_sweep_run;
 
+/* A model with a dataset, as identities name them. */
+typedef struct lemoe_sweep_input {
+    char model_fingerprint[33], data_fingerprint[33];
+    int64_t n_edit;
+} lemoe_sweep_input;
+
 typedef struct lemoe_sweep {
     lemoe_sweep_spec *spec;
     lemoe_sweep_run *runs; /* [n_run] those of the spec, each identity once */
     int64_t n_run, n_repeated, n_todo;
+    lemoe_sweep_input *inputs; /* on rank 0 */
+    int64_t n_input;
     char *output_folder; /* of the first run: one output folder a sweep */
     bool fail_fast;
 } lemoe_sweep;
@@ -54,6 +61,8 @@ enum { LEMOE_EXIT_OK = 0, LEMOE_EXIT_NOTHING_STARTED = 1, LEMOE_EXIT_RUN_FAILED 
  * agrees: a failure here means nothing was started or written. */
 lemoe_status lemoe_sweep_open(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *out) LEMOE_MUST_CHECK;
 void lemoe_sweep_close(lemoe_sweep *sweep);
+/* Local. The resolved configuration of a run. */
+lemoe_status lemoe_sweep_config(const lemoe_sweep *sweep, int64_t index, lemoe_config *out) LEMOE_MUST_CHECK;
 
 /* Collective. Prints what will run (rank 0), works on it in teams, publishes the table; *exit_status as above. */
 lemoe_status lemoe_sweep_execute(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *sweep,

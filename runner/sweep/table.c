@@ -72,7 +72,7 @@ static void print_row(FILE *out, int width, const char *name, const lemoe_result
 
 /* "edit.method=lemoe lemoe.preset=stable" as "lemoe stable": the values are what a reader looks for. */
 static void short_name(const lemoe_sweep_run *run, char *out, size_t n_bytes) {
-    const char *source = *run->label ? run->label : run->config->edit.method;
+    const char *source = *run->label ? run->label : run->method;
     size_t used = 0;
     for (const char *p = source; *p && used + 1 < n_bytes;) {
         const char *equals = strchr(p, '='), *space = strchr(p, ' ');

@@ -152,8 +152,10 @@ static lemoe_status tell_done(worker *w, lemoe_status ended) {
 
 static lemoe_status do_run(worker *w, int64_t index) {
     const lemoe_sweep_run *run = &w->sweep->runs[index];
+    lemoe_config config;
+    LEMOE_TRY(lemoe_sweep_config(w->sweep, index, &config));
     lemoe_run_args args = {.world = w->team.world,
-                           .config = run->config,
+                           .config = &config,
                            .run_id = run->run_id,
                            .identity = run->identity,
                            .output_folder = w->sweep->output_folder,

@@ -31,7 +31,7 @@ static void check_round_trip(const lemoe_config *config) {
     lemoe_sweep_spec *spec = NULL;
     check(lemoe_config_print(config, &text) == LEMOE_OK);
     check(load(text, strlen(text), NULL, 0, &spec) == 1);
-    check(lemoe_config_print(&spec->runs[0], &again) == LEMOE_OK && strcmp(text, again) == 0);
+    check(lemoe_config_print(spec->first, &again) == LEMOE_OK && strcmp(text, again) == 0);
     lemoe_config_free(spec);
     lemoe_mem_free(text);
     lemoe_mem_free(again);
@@ -65,7 +65,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     int64_t n_override = split(text, &n_yaml, overrides);
     lemoe_sweep_spec *spec = NULL;
     int64_t n_run = load(text, n_yaml, overrides, n_override, &spec);
-    for (int64_t i = 0; i < n_run && i < 4; i++) check_round_trip(&spec->runs[i]);
+    for (int64_t i = 0; i < n_run && i < 4; i++) {
+        lemoe_config config;
+        check(lemoe_config_run(spec, i, &config) == LEMOE_OK);
+        check_round_trip(&config);
+    }
     lemoe_config_free(spec);
     lemoe_mem_free(text);
     return 0;

@@ -109,19 +109,19 @@ static void test_defaults(void **state) {
     assert_int_equal(spec->n_axis, 0);
     assert_string_equal(spec->run_label[0], "");
     assert_string_equal(spec->name, "t");
-    check_values(&spec->runs[0], expected_common, COUNT(expected_common));
-    check_values(&spec->runs[0], expected_lemoe, COUNT(expected_lemoe));
-    check_value(&spec->runs[0], "moe.layer", ""); /* not read */
-    assert_true(spec->runs[0].lemoe.training.lr == 2e-4);
-    assert_true(spec->runs[0].model.dtype == LEMOE_BF16 && spec->runs[0].lemoe.key_dim == 0);
-    assert_true(spec->runs[0].eval.score_tok && spec->runs[0].eval.score_all && spec->runs[0].cache.disk);
+    check_values(spec->first, expected_common, COUNT(expected_common));
+    check_values(spec->first, expected_lemoe, COUNT(expected_lemoe));
+    check_value(spec->first, "moe.layer", ""); /* not read */
+    assert_true(spec->first->lemoe.training.lr == 2e-4);
+    assert_true(spec->first->model.dtype == LEMOE_BF16 && spec->first->lemoe.key_dim == 0);
+    assert_true(spec->first->eval.score_tok && spec->first->eval.score_all && spec->first->cache.disk);
     lemoe_config_free(spec);
     spec = load_with(NEEDED, OVERRIDES("edit.method=moe"));
-    check_values(&spec->runs[0], expected_moe, COUNT(expected_moe));
+    check_values(spec->first, expected_moe, COUNT(expected_moe));
     lemoe_config_free(spec);
     spec = load_with(NEEDED, OVERRIDES("edit.method=ft_m"));
-    check_values(&spec->runs[0], expected_ft_m, COUNT(expected_ft_m));
-    check_value(&spec->runs[0], "lemoe.preset", "");
+    check_values(spec->first, expected_ft_m, COUNT(expected_ft_m));
+    check_value(spec->first, "lemoe.preset", "");
     lemoe_config_free(spec);
     int64_t n_key = 0;
     (void)lemoe_config_keys(&n_key); /* and the table has no key that is not listed above */
@@ -144,7 +144,7 @@ static void test_every_section_reaches_its_field(void **state) {
         "parallel: {tensor: 2, threads: 4, micro_batch_tokens: 512, device: cpu}\n"
         "output: {dir: out, publish_seconds: 0.5, adaptor: fp32, progress: plain}\n"
         "checkpoint.every_seconds: 30\ncache: {disk: false, max_bytes: 1e6}\n");
-    const lemoe_config *c = &spec->runs[0];
+    const lemoe_config *c = spec->first;
     assert_string_equal(c->name, "exp.1");
     assert_true(c->seed == UINT64_MAX && c->model.dtype == LEMOE_F16 && c->data.edits == 1000);
     assert_true(c->data.select == LEMOE_SELECT_RANDOM && c->data.eos && c->data.bad_records == LEMOE_BAD_RECORDS_SKIP);
@@ -178,10 +178,10 @@ static void test_paths(void **state) {
     assert_non_null(getcwd(working, sizeof working));
     lemoe_sweep_spec *spec = load_with(NEEDED, OVERRIDES("data.path=sub/d.json", "output.dir=o"));
     (void)snprintf(expected, sizeof expected, "%s/dir/m", working);
-    assert_string_equal(spec->runs[0].model.path, expected); /* from the YAML's folder */
+    assert_string_equal(spec->first->model.path, expected); /* from the YAML's folder */
     (void)snprintf(expected, sizeof expected, "%s/sub/d.json", working);
-    assert_string_equal(spec->runs[0].data.path, expected); /* from the working directory */
-    assert_string_equal(spec->runs[0].output.dir, "o");
+    assert_string_equal(spec->first->data.path, expected); /* from the working directory */
+    assert_string_equal(spec->first->output.dir, "o");
     lemoe_config_free(spec);
 }
 
@@ -197,7 +197,7 @@ static void test_names_from_file(void **state) {
     for (size_t i = 0; i < COUNT(cases); i++) {
         lemoe_sweep_spec *spec = NULL;
         assert_int_equal(load_bytes(cases[i][0], NEEDED, sizeof NEEDED - 1, NO_OVERRIDES, &spec), LEMOE_OK);
-        assert_string_equal(spec->runs[0].name, cases[i][1]);
+        assert_string_equal(spec->first->name, cases[i][1]);
         lemoe_config_free(spec);
     }
 }
@@ -217,15 +217,15 @@ static void test_presets(void **state) {
         {"lemoe.lr",            "0.0002"     },
     };
     lemoe_sweep_spec *spec = load(NEEDED "lemoe: {preset: stable}\n");
-    check_values(&spec->runs[0], stable, COUNT(stable));
+    check_values(spec->first, stable, COUNT(stable));
     lemoe_config_free(spec);
     /* what is written wins, before or after the preset, in the file or as an override */
     spec = load_with(NEEDED "lemoe: {null: none, preset: stable, null_quantile: 0.5}\n",
                      OVERRIDES("lemoe.features=embedding_mean"));
-    check_value(&spec->runs[0], "lemoe.null", "none");
-    check_value(&spec->runs[0], "lemoe.null_quantile", "0.5");
-    check_value(&spec->runs[0], "lemoe.features", "embedding_mean");
-    check_value(&spec->runs[0], "lemoe.router", "nearest");
+    check_value(spec->first, "lemoe.null", "none");
+    check_value(spec->first, "lemoe.null_quantile", "0.5");
+    check_value(spec->first, "lemoe.features", "embedding_mean");
+    check_value(spec->first, "lemoe.router", "nearest");
     lemoe_config_free(spec);
 }
 
@@ -233,9 +233,9 @@ static void test_numbers(void **state) {
     (void)state;
     lemoe_sweep_spec *spec = load(
         NEEDED "seed: 1e3\nedit.batch_size: +50\ncache.max_bytes: 20E9\nlemoe.lr: '2e-4'\nlemoe.stop_loss: -0.0\n");
-    assert_true(spec->runs[0].seed == 1000 && spec->runs[0].edit.batch_size == 50);
-    assert_true(spec->runs[0].cache.max_bytes == 2e10 && spec->runs[0].lemoe.training.lr == 0.0002);
-    check_value(&spec->runs[0], "lemoe.stop_loss", "0");
+    assert_true(spec->first->seed == 1000 && spec->first->edit.batch_size == 50);
+    assert_true(spec->first->cache.max_bytes == 2e10 && spec->first->lemoe.training.lr == 0.0002);
+    check_value(spec->first, "lemoe.stop_loss", "0");
     lemoe_config_free(spec);
 #define LR(text, rest) expect_error(NEEDED "lemoe: {lr: " text "}\n", "t.yaml:3:13: key 'lemoe.lr': " rest)
     LR("0", "0 is out of range; it takes more than 0, at most 10");
@@ -380,9 +380,9 @@ static void test_overrides(void **state) {
     lemoe_sweep_spec *spec =
         load_with(NEEDED "seed: 4\nlemoe: {lr: 1}\n",
                   OVERRIDES("seed=5", "seed=6", "lemoe.lr=2", "eval.scorers=[all]", "output.dir=a=b c"));
-    assert_true(spec->runs[0].seed == 6 && spec->runs[0].lemoe.training.lr == 2);
-    assert_true(spec->runs[0].eval.score_all && !spec->runs[0].eval.score_tok);
-    assert_string_equal(spec->runs[0].output.dir, "a=b c");
+    assert_true(spec->first->seed == 6 && spec->first->lemoe.training.lr == 2);
+    assert_true(spec->first->eval.score_all && !spec->first->eval.score_tok);
+    assert_string_equal(spec->first->output.dir, "a=b c");
     lemoe_config_free(spec);
     expect_error_with(NEEDED, OVERRIDES("seed=1", "edit.batch_size=2", "lemoe.lrr=1"),
                       "override 3 ('lemoe.lrr=1'): key 'lemoe.lrr' is unknown; did you mean 'lemoe.lr'?");
@@ -457,8 +457,8 @@ static void check_round_trip(const lemoe_config *config) {
     if (load_bytes("elsewhere/p.yaml", text, (int64_t)strlen(text), NO_OVERRIDES, &spec) != LEMOE_OK)
         fail_msg("printed text is not accepted: %s\n%s", lemoe_error_message(), text);
     assert_int_equal(spec->n_run, 1);
-    assert_memory_equal(&spec->runs[0], config, sizeof *config);
-    assert_int_equal(lemoe_config_print(&spec->runs[0], &again), LEMOE_OK);
+    assert_memory_equal(spec->first, config, sizeof *config);
+    assert_int_equal(lemoe_config_print(spec->first, &again), LEMOE_OK);
     assert_string_equal(text, again);
     lemoe_config_free(spec);
     lemoe_mem_free(text);
@@ -478,7 +478,7 @@ static void test_round_trips(void **state) {
     };
     for (size_t i = 0; i < COUNT(texts); i++) {
         lemoe_sweep_spec *spec = load(texts[i]);
-        check_round_trip(&spec->runs[0]);
+        check_round_trip(spec->first);
         lemoe_config_free(spec);
     }
 }
@@ -544,7 +544,7 @@ static void test_printed_form(void **state) {
                                    "  max_bytes: 20000000000\n";
     lemoe_sweep_spec *spec = load("model.path: /m\ndata.path: /d\nedit.method: moe\n");
     char *text = NULL;
-    assert_int_equal(lemoe_config_print(&spec->runs[0], &text), LEMOE_OK);
+    assert_int_equal(lemoe_config_print(spec->first, &text), LEMOE_OK);
     assert_string_equal(text, expected);
     lemoe_mem_free(text);
     lemoe_config_free(spec);
@@ -554,7 +554,7 @@ static void test_value_of_unknown_key(void **state) {
     (void)state;
     lemoe_sweep_spec *spec = load(NEEDED);
     char *text = NULL;
-    assert_int_equal(lemoe_config_value(&spec->runs[0], "lemoe.lrr", &text), LEMOE_ERR_CONFIG);
+    assert_int_equal(lemoe_config_value(spec->first, "lemoe.lrr", &text), LEMOE_ERR_CONFIG);
     assert_string_equal(lemoe_error_message(), "key 'lemoe.lrr' is unknown; did you mean 'lemoe.lr'?");
     assert_null(text);
     lemoe_config_free(spec);
@@ -614,9 +614,13 @@ static void test_shipped_files(void **state) {
         if (load_bytes(files[i].path, text, (int64_t)strlen(text), NO_OVERRIDES, &spec) != LEMOE_OK)
             fail_msg("%s", lemoe_error_message());
         assert_int_equal(spec->n_run, files[i].n_run);
-        assert_true(spec->runs[0].data.edits == files[i].n_edit && spec->runs[0].lemoe.layer == files[i].layer);
-        assert_true(spec->runs[0].edit.batch_size == files[i].batch_size);
-        for (int64_t r = 0; r < spec->n_run; r++) check_round_trip(&spec->runs[r]);
+        assert_true(spec->first->data.edits == files[i].n_edit && spec->first->lemoe.layer == files[i].layer);
+        assert_true(spec->first->edit.batch_size == files[i].batch_size);
+        for (int64_t r = 0; r < spec->n_run; r++) {
+            lemoe_config config;
+            assert_int_equal(lemoe_config_run(spec, r, &config), LEMOE_OK);
+            check_round_trip(&config);
+        }
         lemoe_config_free(spec);
         /* one method alone, though the file has sections for all */
         assert_int_equal(load_bytes(files[i].path, text, (int64_t)strlen(text), OVERRIDES("edit.method=lemoe"), &spec),

@@ -14,7 +14,7 @@ static const lemoe_identity_args plain_args = {"mmm", "ddd", 1, "cpu"};
 
 static void identify(const char *text, text_list overrides, const lemoe_identity_args *args, id_pair *out) {
     lemoe_sweep_spec *spec = load_with(text, overrides);
-    assert_int_equal(lemoe_config_identity(&spec->runs[0], args, out->identity, out->run_id), LEMOE_OK);
+    assert_int_equal(lemoe_config_identity(spec->first, args, out->identity, out->run_id), LEMOE_OK);
     lemoe_config_free(spec);
 }
 
@@ -191,7 +191,7 @@ static void test_incomplete_args(void **state) {
     };
     id_pair id;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_int_equal(lemoe_config_identity(&spec->runs[0], &bad[i], id.identity, id.run_id), LEMOE_ERR_ARG);
+        assert_int_equal(lemoe_config_identity(spec->first, &bad[i], id.identity, id.run_id), LEMOE_ERR_ARG);
     lemoe_config_free(spec);
 }
 

@@ -1,6 +1,14 @@
 /* Sweeps: order of expansion, collapse, labels, skips, overrides of axes, errors. */
 #include "tests/unit/test_config_support.h"
 
+/* The configuration of a run, until the next call for the same number. */
+static const lemoe_config *run_of(const lemoe_sweep_spec *spec, int64_t i) {
+    static lemoe_config configs[8];
+    assert_true(i < 8);
+    assert_int_equal(lemoe_config_run(spec, i, &configs[i]), LEMOE_OK);
+    return &configs[i];
+}
+
 static void check_labels(const char *text, text_list overrides, const char *const *expected, int64_t n) {
     lemoe_sweep_spec *spec = load_with(text, overrides);
     assert_int_equal(spec->n_run, n);
@@ -19,8 +27,8 @@ static void test_product_last_axis_fastest(void **state) {
     assert_int_equal(spec->n_axis, 2);
     assert_string_equal(spec->axis_key[0], "edit.batch_size");
     assert_string_equal(spec->axis_key[1], "seed");
-    assert_true(spec->runs[3].edit.batch_size == 200 && spec->runs[3].seed == 2);
-    assert_true(spec->runs[2].edit.batch_size == 100 && spec->runs[2].seed == 1);
+    assert_true(run_of(spec, 3)->edit.batch_size == 200 && run_of(spec, 3)->seed == 2);
+    assert_true(run_of(spec, 2)->edit.batch_size == 100 && run_of(spec, 2)->seed == 1);
     lemoe_config_free(spec);
 }
 
@@ -33,8 +41,9 @@ static void test_unread_axes_collapse(void **state) {
                                          "edit.method=none"};
     check_labels(text, NO_OVERRIDES, labels, 5);
     lemoe_sweep_spec *spec = load(text);
-    assert_true(spec->runs[0].lemoe.router == LEMOE_ROUTER_FORCED && spec->runs[0].lemoe.gate == LEMOE_GATE_RAW);
-    assert_true(spec->runs[1].lemoe.router == LEMOE_ROUTER_NEAREST && spec->runs[1].lemoe.gate == LEMOE_GATE_RENORM);
+    assert_true(spec->first->lemoe.router == LEMOE_ROUTER_FORCED && spec->first->lemoe.gate == LEMOE_GATE_RAW);
+    assert_true(run_of(spec, 1)->lemoe.router == LEMOE_ROUTER_NEAREST &&
+                run_of(spec, 1)->lemoe.gate == LEMOE_GATE_RENORM);
     lemoe_config_free(spec);
     /* the other order of axes, and nested names */
     static const char swapped[] = NEEDED "sweep:\n  axes:\n    lemoe: {preset: [paper, stable]}\n"
@@ -49,8 +58,8 @@ static void test_unread_axes_collapse(void **state) {
 static void test_sections_stay_apart(void **state) {
     (void)state;
     lemoe_sweep_spec *spec = load(NEEDED "moe.layer: 3\nlemoe.layer: 4\nsweep: {axes: {edit.method: [lemoe, moe]}}\n");
-    assert_true(spec->runs[0].lemoe.layer == 4 && spec->runs[0].moe.layer == 18);
-    assert_true(spec->runs[1].lemoe.layer == 18 && spec->runs[1].moe.layer == 3);
+    assert_true(spec->first->lemoe.layer == 4 && spec->first->moe.layer == 18);
+    assert_true(run_of(spec, 1)->lemoe.layer == 18 && run_of(spec, 1)->moe.layer == 3);
     lemoe_config_free(spec);
 }
 
@@ -91,7 +100,7 @@ static void test_overrides_replace_axes(void **state) {
     lemoe_sweep_spec *spec = load_with(text, OVERRIDES("seed=7"));
     assert_int_equal(spec->n_run, 2);
     assert_int_equal(spec->n_axis, 1);
-    assert_true(spec->runs[0].seed == 7 && spec->runs[1].seed == 7);
+    assert_true(spec->first->seed == 7 && run_of(spec, 1)->seed == 7);
     lemoe_config_free(spec);
     /* an override is of no use to runs that do not exist */
     expect_error_with(

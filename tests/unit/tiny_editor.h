@@ -37,7 +37,7 @@ static inline lemoe_status tiny_editor_configure(const char *settings, tiny_edit
                               .methods = lemoe_editor_names(),
                               .planners = planners};
     LEMOE_TRY(lemoe_config_load(&args, &e->spec));
-    e->config = e->spec->runs[0];
+    e->config = *e->spec->first;
     e->ops = lemoe_editor_find(e->config.edit.method);
     return LEMOE_OK;
 }
