@@ -147,12 +147,26 @@ static double mean_of(const lemoe_evaluator *e, const lemoe_score *scores, int r
     return n ? sum / (double)n : NAN;
 }
 
+/* A model that cannot say anything would pass for one that is always wrong. */
+static lemoe_status check_pristine(const lemoe_evaluator *e, int64_t begin, int64_t end) {
+    for (int role = 0; role < e->args.stream->n_role; role++)
+        for (int64_t i = begin; i < end; i++) {
+            const lemoe_score *score = &e->pristine[at(e, role, i)];
+            LEMOE_CHECK(score->n_target == 0 || isfinite(score->nll), LEMOE_ERR_NUMERIC,
+                        "edit %lld (from 0): the unedited model gives it an NLL of %g; its weights hold values that "
+                        "are not finite, or that overflow as model.dtype",
+                        (long long)i, score->nll);
+        }
+    return LEMOE_OK;
+}
+
 lemoe_status lemoe_evaluator_score(lemoe_evaluator *e, lemoe_moment moment, int64_t first, int64_t n_batches,
                                    lemoe_eval_means *means) {
     lemoe_score *scores = moment == LEMOE_MOMENT_BASE ? e->pristine : e->current;
     const int64_t *start = e->args.stream->batch_start;
     int64_t begin = start[first], end = start[first + n_batches];
     LEMOE_TRY(score_batches(e, scores, first, n_batches));
+    if (moment == LEMOE_MOMENT_BASE) LEMOE_TRY(check_pristine(e, begin, end));
     means->reliability = mean_of(e, scores, ROLE_EDIT, token_accuracy, begin, end);
     means->generality = mean_of(e, scores, ROLE_PARAPHRASE, token_accuracy, begin, end);
     means->locality = mean_of(e, scores, ROLE_LOCALITY, lemoe_score_token_agreement, begin, end);
