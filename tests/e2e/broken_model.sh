@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# A model whose weights hold a NaN: its run fails and says so, the run of the good model beside it is completed, exit
+# status 2.
+set -euo pipefail
+. "$(dirname "$0")/common.sh"
+
+cp -r "$root/configs/quickstart/model" good
+cp -r good broken
+# The last two bytes of the file are the last weight: 0x7fc0, a NaN in bf16.
+size=$(stat -c %s broken/model.safetensors)
+printf '\300\177' | dd of=broken/model.safetensors bs=1 seek=$((size - 2)) conv=notrunc status=none
+cat >sweep.yaml <<YAML
+data: {path: $root/configs/quickstart/data.json, edits: 8}
+edit: {method: none, batch_size: 4}
+sweep: {axes: {model.path: [broken, good]}}
+YAML
+
+status=0
+mpirun -n 2 "$program" sweep.yaml parallel.tensor=2 output.dir=out >table 2>log </dev/null || status=$?
+[ "$status" = 2 ] || { cat log table >&2 && fail "exit status $status, not 2"; }
+grep -q "edit 0 (from 0): the unedited model gives it an NLL of -\?nan" log || { cat log >&2 && fail "not said why"; }
+check_schema out/sweep.h5
+"$python" - <<'PYTHON'
+import h5py
+with h5py.File("out/sweep.h5", "r") as sweep:
+    rows = sorted(zip((value.decode() for value in sweep["status"][:]), (value.decode() for value in sweep["error"][:])))
+assert [status for status, _ in rows] == ["complete", "failed"], rows
+assert "not finite" in rows[1][1] and not rows[0][1], rows
+PYTHON
+echo "broken_model: one failure stays one failure"
