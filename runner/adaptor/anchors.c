@@ -161,3 +161,14 @@ lemoe_status lemoe_anchors_set_threshold(lemoe_anchors *a, lemoe_null_rule rule,
     a->threshold = rule == LEMOE_NULL_RULE_QUANTILE ? impostor : 0.5 * (impostor + genuine);
     return LEMOE_OK;
 }
+
+lemoe_status lemoe_anchors_visit(lemoe_anchors *a, lemoe_state *state) {
+    LEMOE_TRY(lemoe_state_count(state, "anchors", &a->n, a->capacity));
+    LEMOE_TRY(lemoe_state_tensor(state, a->device, "anchors.rows", lemoe_tensor_rows(a->rows, 0, a->n)));
+    LEMOE_TRY(lemoe_state_bytes(state, "anchors.expert", a->expert, a->n * (int64_t)sizeof *a->expert));
+    LEMOE_TRY(lemoe_state_bytes(state, "anchors.impostor", a->impostor, a->n * (int64_t)sizeof *a->impostor));
+    LEMOE_TRY(lemoe_state_count(state, "genuine", &a->n_genuine, INT64_MAX));
+    LEMOE_TRY(lemoe_mem_grow(&a->genuine, &a->genuine_capacity, a->n_genuine, sizeof *a->genuine));
+    LEMOE_TRY(lemoe_state_bytes(state, "genuine.cosines", a->genuine, a->n_genuine * (int64_t)sizeof *a->genuine));
+    return lemoe_state_f64(state, "threshold", &a->threshold);
+}

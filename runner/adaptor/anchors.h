@@ -7,6 +7,7 @@
 #define RUNNER_ADAPTOR_ANCHORS_H
 
 #include "runner/adaptor/units.h"
+#include "runner/state/state.h"
 
 typedef struct lemoe_anchors {
     lemoe_device *device;
@@ -47,5 +48,7 @@ lemoe_status lemoe_anchors_set_threshold(lemoe_anchors *anchors, lemoe_null_rule
                                          double quantile) LEMOE_MUST_CHECK;
 /* The q-quantile of values[n], linear between order statistics. Sorts values. NaN for n = 0. */
 double lemoe_quantile(double *values, int64_t n, double q);
+/* Local. Its state: anchors, what is known of them, the threshold. */
+lemoe_status lemoe_anchors_visit(lemoe_anchors *anchors, lemoe_state *state) LEMOE_MUST_CHECK;
 
 #endif

@@ -120,6 +120,12 @@ lemoe_status lemoe_expert_create(lemoe_llama *model, int64_t layer, const lemoe_
     return config->kind == LEMOE_EXPERT_FFN ? make_ffn(&m, config) : make_lora(&m, config);
 }
 
+lemoe_status lemoe_expert_visit(lemoe_expert *e, lemoe_device *device, lemoe_state *state) {
+    for (int i = 0; i < e->n_matrix; i++)
+        LEMOE_TRY(lemoe_state_tensor(state, device, lemoe_expert_matrix_name(e, i), e->w[i]));
+    return LEMOE_OK;
+}
+
 lemoe_status lemoe_expert_train(lemoe_expert *e, lemoe_arena *arena, lemoe_param *params, int64_t *n_params) {
     for (int i = 0; i < e->n_matrix; i++) {
         LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, e->w[i].shape[0], e->w[i].shape[1], &e->grad[i]));

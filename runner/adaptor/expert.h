@@ -9,6 +9,7 @@
 #include "runner/config/config.h"
 #include "runner/model/llama.h"
 #include "runner/optim/adamw.h"
+#include "runner/state/state.h"
 
 enum { LEMOE_EXPERT_MAX_MATRIX = 6 };
 
@@ -45,6 +46,8 @@ lemoe_status lemoe_expert_train(lemoe_expert *expert, lemoe_arena *arena, lemoe_
 /* From now on frozen: gradients are forgotten. */
 void lemoe_expert_freeze(lemoe_expert *expert);
 bool lemoe_expert_is_training(const lemoe_expert *expert);
+/* Local. Its state, which is its weights (this rank's shards). */
+lemoe_status lemoe_expert_visit(lemoe_expert *expert, lemoe_device *device, lemoe_state *state) LEMOE_MUST_CHECK;
 
 /* Local. y[n, d_model] = f(x). */
 lemoe_status lemoe_expert_forward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_expert_rows *rows,

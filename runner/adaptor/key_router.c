@@ -96,3 +96,9 @@ lemoe_status lemoe_key_router_backward(const lemoe_key_router *r, const lemoe_ke
     LEMOE_TRY(lemoe_op_linear_dx(r->device, dz, keys, dv, false));
     return projection_backward(r, s, dv, arena);
 }
+
+lemoe_status lemoe_key_router_visit(lemoe_key_router *r, lemoe_state *state) {
+    LEMOE_TRY(lemoe_state_tensor(state, r->device, "keys", lemoe_tensor_rows(r->keys, 0, r->n_key)));
+    LEMOE_TRY(lemoe_state_tensor(state, r->device, "w_down", r->w_down));
+    return lemoe_state_tensor(state, r->device, "w_up", r->w_up);
+}

@@ -9,6 +9,7 @@
 #include "kernels/ops.h"
 #include "runner/config/config.h"
 #include "runner/optim/adamw.h"
+#include "runner/state/state.h"
 
 typedef struct lemoe_key_router {
     lemoe_device *device;
@@ -50,5 +51,7 @@ lemoe_status lemoe_key_router_forward(const lemoe_key_router *router, const floa
  * still pass gradient to v. */
 lemoe_status lemoe_key_router_backward(const lemoe_key_router *router, const lemoe_key_scores *scores, lemoe_tensor dz,
                                        lemoe_arena *arena) LEMOE_MUST_CHECK;
+/* Local. Its state, with as many keys added as it shall have: keys and projection. */
+lemoe_status lemoe_key_router_visit(lemoe_key_router *router, lemoe_state *state) LEMOE_MUST_CHECK;
 
 #endif

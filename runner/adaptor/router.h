@@ -16,6 +16,7 @@
 #include "runner/adaptor/units.h"
 #include "runner/config/config.h"
 #include "runner/optim/adamw.h"
+#include "runner/state/state.h"
 
 enum { LEMOE_ROUTER_MAX_PARAM = 3 };
 
@@ -59,6 +60,8 @@ typedef struct lemoe_router_ops {
     lemoe_status (*begin_minibatch)(void *router, const lemoe_units *units);
     /* After the newest expert was trained on a batch. */
     lemoe_status (*end_batch)(void *router, const lemoe_units *units);
+    /* Its state, once add_expert was called for every expert of it; NULL: none beside the anchors. */
+    lemoe_status (*visit)(void *router, lemoe_state *state);
     /* Names and tensors to save. Collective like lemoe_saved_add. */
     lemoe_status (*save)(void *router, lemoe_saved *saved, lemoe_llama *model);
     /* Numbers that the router holds, anchors left out. */

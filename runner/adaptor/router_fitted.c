@@ -92,6 +92,7 @@ const lemoe_router_ops lemoe_router_fitted = {
     .add_expert = lemoe_router_keys_add_expert,
     .route = route,
     .end_batch = end_batch,
+    .visit = lemoe_router_keys_visit,
     .save = lemoe_router_keys_save,
     .n_weight = lemoe_router_keys_n_weight,
 };

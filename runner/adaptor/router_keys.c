@@ -182,6 +182,31 @@ out:
     return status;
 }
 
+/* ---- state ---- */
+
+static lemoe_status visit_router(void *router, lemoe_state *state) { return lemoe_key_router_visit(router, state); }
+
+static lemoe_status visit_replayed(lemoe_router_keys *k, lemoe_state *state) {
+    lemoe_replayed *r = &k->replayed;
+    int64_t d = k->context.d;
+    LEMOE_TRY(lemoe_state_count(state, "replayed", &r->n, INT64_MAX / d));
+    LEMOE_TRY(lemoe_mem_grow(&r->e, &r->e_capacity, r->n * d, sizeof *r->e));
+    LEMOE_TRY(lemoe_mem_grow(&r->expert, &r->expert_capacity, r->n, sizeof *r->expert));
+    LEMOE_TRY(lemoe_state_bytes(state, "replayed.features", r->e, r->n * d * (int64_t)sizeof *r->e));
+    return lemoe_state_bytes(state, "replayed.expert", r->expert, r->n * (int64_t)sizeof *r->expert);
+}
+
+/* A router of one expert alone is frozen once there is a newer one. */
+lemoe_status lemoe_router_keys_visit(void *router, lemoe_state *state) {
+    lemoe_router_keys *k = router;
+    for (int64_t i = 0; i < n_router(k); i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "router.%lld", (long long)i);
+        LEMOE_TRY(lemoe_state_part(state, name, k->per_expert && i + 1 < k->n_expert, visit_router, &k->routers[i]));
+    }
+    return visit_replayed(k, state);
+}
+
 /* ---- saving ---- */
 
 static lemoe_status save_router(const lemoe_key_router *r, const char *prefix, lemoe_saved *saved, lemoe_llama *model) {

@@ -49,6 +49,7 @@ lemoe_status lemoe_router_keys_remember(lemoe_router_keys *keys, const lemoe_uni
 lemoe_status lemoe_router_keys_top(const lemoe_router_keys *keys, const lemoe_key_pass *pass, bool raw,
                                    lemoe_route *out) LEMOE_MUST_CHECK;
 lemoe_status lemoe_router_keys_save(void *router, lemoe_saved *saved, lemoe_llama *model) LEMOE_MUST_CHECK;
+lemoe_status lemoe_router_keys_visit(void *router, lemoe_state *state) LEMOE_MUST_CHECK;
 int64_t lemoe_router_keys_n_weight(const void *router);
 
 extern const lemoe_router_ops lemoe_router_literal, lemoe_router_forced, lemoe_router_frozen_proj,

@@ -54,7 +54,7 @@ const lemoe_router_ops lemoe_router_nearest = {
 /* ---- centroid ---- */
 
 typedef struct centroids {
-    int64_t d, n;
+    int64_t d, n, max_expert;
     float *rows; /* [max_expert, d] of length 1 */
 } centroids;
 
@@ -63,6 +63,7 @@ static lemoe_status centroid_open(const lemoe_router_context *context, void **ro
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *c, &c));
     *router = c;
     c->d = context->d;
+    c->max_expert = context->max_expert;
     return lemoe_mem_alloc(context->max_expert * context->d, sizeof *c->rows, &c->rows);
 }
 
@@ -113,6 +114,12 @@ static lemoe_status centroid_route(void *router, const lemoe_units *units, lemoe
     return LEMOE_OK;
 }
 
+static lemoe_status centroid_visit(void *router, lemoe_state *state) {
+    centroids *c = router;
+    LEMOE_TRY(lemoe_state_count(state, "centroids", &c->n, c->max_expert));
+    return lemoe_state_bytes(state, "centroids.rows", c->rows, c->n * c->d * (int64_t)sizeof *c->rows);
+}
+
 static lemoe_status centroid_save(void *router, lemoe_saved *saved, lemoe_llama *model) {
     const centroids *c = router;
     if (c->n == 0) return LEMOE_OK;
@@ -130,6 +137,7 @@ const lemoe_router_ops lemoe_router_centroid = {
     .add_expert = nothing_to_add,
     .route = centroid_route,
     .end_batch = centroid_end_batch,
+    .visit = centroid_visit,
     .save = centroid_save,
     .n_weight = centroid_n_weight,
 };

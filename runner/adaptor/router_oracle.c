@@ -53,10 +53,20 @@ static lemoe_status route(void *router, const lemoe_units *units, lemoe_route *o
     return LEMOE_OK;
 }
 
+static lemoe_status visit(void *router, lemoe_state *state) {
+    oracle *o = router;
+    int64_t n = o->n_known;
+    LEMOE_TRY(lemoe_state_count(state, "oracle.known", &n, INT64_MAX));
+    LEMOE_TRY(lemoe_mem_grow(&o->expert_of_edit, &o->n_known, n, sizeof *o->expert_of_edit));
+    for (int64_t i = n; i < o->n_known; i++) o->expert_of_edit[i] = -1; /* room beyond what was known */
+    return lemoe_state_bytes(state, "oracle.expert_of_edit", o->expert_of_edit, n * (int64_t)sizeof *o->expert_of_edit);
+}
+
 const lemoe_router_ops lemoe_router_oracle = {
     .open = open,
     .close = close,
     .add_expert = add_expert,
     .route = route,
     .end_batch = end_batch,
+    .visit = visit,
 };

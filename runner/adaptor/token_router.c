@@ -38,3 +38,7 @@ lemoe_status lemoe_token_router_backward(const lemoe_token_router *r, const lemo
     LEMOE_TRY(lemoe_op_linear_dw(r->device, dz, s->x, r->d_w, true));
     return d_x.data ? lemoe_op_linear_dx(r->device, dz, r->w, d_x, true) : LEMOE_OK;
 }
+
+lemoe_status lemoe_token_router_visit(lemoe_token_router *r, lemoe_state *state) {
+    return lemoe_state_tensor(state, r->device, "router", r->w);
+}

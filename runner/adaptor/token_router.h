@@ -10,6 +10,7 @@
 #include "kernels/arena.h"
 #include "kernels/ops.h"
 #include "runner/optim/adamw.h"
+#include "runner/state/state.h"
 
 typedef struct lemoe_token_router {
     lemoe_device *device;
@@ -38,5 +39,7 @@ lemoe_status lemoe_token_router_forward(const lemoe_token_router *router, lemoe_
  * input gradient added. */
 lemoe_status lemoe_token_router_backward(const lemoe_token_router *router, const lemoe_token_scores *scores,
                                          const float *dp, lemoe_tensor d_x, lemoe_arena *arena) LEMOE_MUST_CHECK;
+/* Local. Its state, which is W_g. */
+lemoe_status lemoe_token_router_visit(lemoe_token_router *router, lemoe_state *state) LEMOE_MUST_CHECK;
 
 #endif

@@ -11,6 +11,11 @@ typedef struct lemoe_edit_loop_args {
     const lemoe_item *items;    /* role EDIT, in editing order */
     const int64_t *batch_start; /* [n_batch + 1] */
     const lemoe_step_log *log;
+    /* Where to begin. resume: as in lemoe_edit_batch, for the first batch; first_is_trained: only what comes after its
+     * training is still to be done. */
+    int64_t first_batch;
+    lemoe_state *resume;
+    bool first_is_trained;
     /* After each batch, on all ranks, before the next begins: scoring, routes, commits. */
     lemoe_status (*after_batch)(void *hook, int64_t batch);
     void *hook;

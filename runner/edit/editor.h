@@ -9,6 +9,7 @@
 #include "runner/comm/tick.h"
 #include "runner/config/config.h"
 #include "runner/model/llama.h"
+#include "runner/state/state.h"
 
 #include <stdbool.h>
 
@@ -33,6 +34,9 @@ typedef struct lemoe_step_record {
 typedef struct lemoe_step_log {
     lemoe_status (*step)(void *context, const lemoe_step_record *record);
     void *context;
+    /* Collective, after each update; may be NULL. Where a run may be saved or stopped: visit describes the training
+     * under way (optimiser, position), which is not part of the editor's own state. STATE: stop here. */
+    lemoe_status (*between)(void *context, lemoe_state_visit visit, void *training);
 } lemoe_step_log;
 
 /* Edits made together. items: role EDIT, with cut_rows and means from the prefix cache. */
@@ -40,6 +44,8 @@ typedef struct lemoe_edit_batch {
     int64_t index;
     const lemoe_item *items;
     int64_t n_items;
+    lemoe_state *resume; /* NULL: the batch begins. Else the editor's state is that of its middle, and the training
+                            under way is to be loaded from here before the next update */
 } lemoe_edit_batch;
 
 typedef struct lemoe_editor_ops {
@@ -53,6 +59,8 @@ typedef struct lemoe_editor_ops {
     /* Collective. Trains one batch, logging every update. */
     lemoe_status (*edit_batch)(void *editor, const lemoe_edit_batch *batch, const lemoe_step_log *log);
     /* --- optional from here: NULL where the method has no such thing --- */
+    /* Local. The editor's state on this rank, between updates or between batches; loaded into a fresh editor. */
+    lemoe_status (*visit)(void *editor, lemoe_state *state);
     /* Local. Routes of items under the editor as it is now. */
     lemoe_status (*route)(void *editor, const lemoe_item *items, int64_t n_items, lemoe_route *out);
     /* The expert a batch was trained on, per item (forced ones: the batch's; token-level: most used in its last step).

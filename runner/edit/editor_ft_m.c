@@ -95,6 +95,11 @@ static lemoe_status ft_m_save(void *editor, const char *path, lemoe_dtype dtype)
     return status;
 }
 
+static lemoe_status ft_m_visit(void *editor, lemoe_state *state) {
+    ft_m *e = editor;
+    return lemoe_state_tensor(state, lemoe_llama_device(e->context.model), "down", e->w);
+}
+
 static int64_t ft_m_added_bytes(const void *editor) {
     (void)editor;
     return 0; /* changed in place */
@@ -106,6 +111,7 @@ const lemoe_editor_ops lemoe_editor_ft_m_ops = {
     .open = ft_m_open,
     .close = ft_m_close,
     .edit_batch = ft_m_edit_batch,
+    .visit = ft_m_visit,
     .save = ft_m_save,
     .added_bytes = ft_m_added_bytes,
 };

@@ -139,10 +139,42 @@ static lemoe_status store_anchors(lemoe_lemoe *e, const lemoe_edit_batch *batch)
 
 static lemoe_status edit_batch(void *editor, const lemoe_edit_batch *batch, const lemoe_step_log *log) {
     lemoe_lemoe *e = editor;
-    LEMOE_TRY(insert_expert(e));
+    if (!batch->resume) LEMOE_TRY(insert_expert(e));
     LEMOE_TRY(train_expert(e, batch, log));
     LEMOE_TRY(with_prompt_units(e, batch->items, batch->n_items, e->router_ops->end_batch));
     return lemoe_comm_keep_step(lemoe_llama_comm(e->context.model), store_anchors(e, batch)); /* computes prefixes */
+}
+
+/* ---- state ---- */
+
+typedef struct expert_part {
+    lemoe_expert *expert;
+    lemoe_device *device;
+} expert_part;
+
+static lemoe_status visit_expert(void *object, lemoe_state *state) {
+    const expert_part *part = object;
+    return lemoe_expert_visit(part->expert, part->device, state);
+}
+
+static lemoe_status visit_experts(lemoe_lemoe *e, lemoe_state *state) {
+    int64_t n = e->n_expert;
+    LEMOE_TRY(lemoe_state_count(state, "lemoe.experts", &n, e->context.n_batch));
+    while (e->n_expert < n) LEMOE_TRY(insert_expert(e)); /* a fresh editor has none: their weights follow */
+    for (int64_t i = 0; i < n; i++) {
+        expert_part part = {&e->experts[i], lemoe_llama_device(e->context.model)};
+        char name[32];
+        (void)snprintf(name, sizeof name, "expert.%lld", (long long)i);
+        LEMOE_TRY(lemoe_state_part(state, name, !lemoe_expert_is_training(part.expert), visit_expert, &part));
+    }
+    return LEMOE_OK;
+}
+
+static lemoe_status lemoe_visit(void *editor, lemoe_state *state) {
+    lemoe_lemoe *e = editor;
+    LEMOE_TRY(visit_experts(e, state));
+    if (e->has_anchors) LEMOE_TRY(lemoe_anchors_visit(&e->anchors, state));
+    return e->router_ops->visit ? e->router_ops->visit(e->router, state) : LEMOE_OK;
 }
 
 /* ---- what is known of it afterwards ---- */
@@ -228,6 +260,7 @@ const lemoe_editor_ops lemoe_editor_lemoe_ops = {
     .route_tokens = lemoe_lemoe_route_tokens,
     .threshold = lemoe_threshold,
     .n_expert = lemoe_n_expert,
+    .visit = lemoe_visit,
     .save = lemoe_save,
     .added_bytes = lemoe_added_bytes,
 };

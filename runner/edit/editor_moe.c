@@ -74,6 +74,15 @@ out:
     return status;
 }
 
+/* Every expert trains at every batch: none is ever frozen. */
+static lemoe_status moe_visit(void *editor, lemoe_state *state) {
+    lemoe_moe *e = editor;
+    LEMOE_TRY(lemoe_state_bool(state, "moe.is_attached", &e->is_attached));
+    for (int64_t i = 0; i < e->n_expert; i++)
+        LEMOE_TRY(lemoe_expert_visit(&e->experts[i], lemoe_llama_device(e->context.model), state));
+    return lemoe_token_router_visit(&e->router, state);
+}
+
 static int64_t moe_n_expert(const void *editor) { return ((const lemoe_moe *)editor)->n_expert; }
 
 static int64_t moe_added_bytes(const void *editor) {
@@ -111,6 +120,7 @@ const lemoe_editor_ops lemoe_editor_moe_ops = {
     .routes_tokens = lemoe_moe_routes_tokens,
     .route_tokens = lemoe_moe_route_tokens,
     .n_expert = moe_n_expert,
+    .visit = moe_visit,
     .save = moe_save,
     .added_bytes = moe_added_bytes,
 };

@@ -12,7 +12,8 @@ struct lemoe_evaluator {
     lemoe_evaluator_args args;
     lemoe_score *pristine, *current;     /* [n_role][n_edit] */
     int32_t *pristine_ids, *current_ids; /* storage behind their predictions */
-    double *column;                      /* [n_edit] one metric, on its way to the results */
+    int64_t n_ids;
+    double *column; /* [n_edit] one metric, on its way to the results */
 };
 
 static const char *const moment_name[] = {"base", "immediate", "final"};
@@ -35,12 +36,12 @@ lemoe_status lemoe_evaluator_create(const lemoe_evaluator_args *args, lemoe_eval
     *out = e;
     e->args = *args;
     const lemoe_eval_stream *stream = args->stream;
-    int64_t n_items = stream->n_role * stream->n_edit, n_ids = 0;
-    for (int64_t i = 0; i < n_items; i++) n_ids += stream->items[i].n_tok - stream->items[i].n_prompt;
+    int64_t n_items = stream->n_role * stream->n_edit;
+    for (int64_t i = 0; i < n_items; i++) e->n_ids += stream->items[i].n_tok - stream->items[i].n_prompt;
     LEMOE_TRY(lemoe_mem_alloc(n_items, sizeof *e->pristine, &e->pristine));
     LEMOE_TRY(lemoe_mem_alloc(n_items, sizeof *e->current, &e->current));
-    LEMOE_TRY(lemoe_mem_alloc(n_ids, sizeof *e->pristine_ids, &e->pristine_ids));
-    LEMOE_TRY(lemoe_mem_alloc(n_ids, sizeof *e->current_ids, &e->current_ids));
+    LEMOE_TRY(lemoe_mem_alloc(e->n_ids, sizeof *e->pristine_ids, &e->pristine_ids));
+    LEMOE_TRY(lemoe_mem_alloc(e->n_ids, sizeof *e->current_ids, &e->current_ids));
     LEMOE_TRY(lemoe_mem_alloc(stream->n_edit, sizeof *e->column, &e->column));
     share_out(stream, e->pristine, e->pristine_ids);
     share_out(stream, e->current, e->current_ids);
@@ -125,6 +126,7 @@ static lemoe_status put_rows(lemoe_evaluator *e, const lemoe_score *scores, lemo
 static lemoe_status score_batches(lemoe_evaluator *e, lemoe_score *scores, int64_t first, int64_t n_batches) {
     const lemoe_eval_stream *stream = e->args.stream;
     for (int64_t b = first; b < first + n_batches; b++) {
+        if (e->args.between) LEMOE_TRY(e->args.between(e->args.between_context));
         int64_t begin = stream->batch_start[b], n = stream->batch_start[b + 1] - begin;
         for (int role = 0; role < stream->n_role; role++)
             LEMOE_TRY(
@@ -197,4 +199,30 @@ lemoe_status lemoe_evaluator_milestone(lemoe_evaluator *e, int64_t milestone, in
         LEMOE_TRY(put_milestone_row(e, name, ROLE_LOCALITY + kind, lemoe_score_token_agreement, milestone, n_done));
     }
     return LEMOE_OK;
+}
+
+/* ---- state ---- */
+
+/* Counts of a score, without the pointer to its predictions. */
+typedef struct saved_score {
+    int64_t n_target, n_correct;
+    double nll;
+} saved_score;
+
+lemoe_status lemoe_evaluator_visit(void *evaluator, lemoe_state *state) {
+    lemoe_evaluator *e = evaluator;
+    int64_t n = e->args.stream->n_role * e->args.stream->n_edit;
+    saved_score *saved = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(n, sizeof *saved, &saved));
+    for (int64_t i = 0; i < n; i++)
+        saved[i] = (saved_score){e->pristine[i].n_target, e->pristine[i].n_correct, e->pristine[i].nll};
+    lemoe_status status = lemoe_state_bytes(state, "pristine.scores", saved, n * (int64_t)sizeof *saved);
+    for (int64_t i = 0; i < n; i++) {
+        e->pristine[i].n_target = saved[i].n_target;
+        e->pristine[i].n_correct = saved[i].n_correct;
+        e->pristine[i].nll = saved[i].nll;
+    }
+    lemoe_mem_free(saved);
+    LEMOE_TRY(status);
+    return lemoe_state_bytes(state, "pristine.predicted", e->pristine_ids, e->n_ids * (int64_t)sizeof *e->pristine_ids);
 }

@@ -11,6 +11,7 @@
 
 #include "runner/eval/score.h"
 #include "runner/results/results.h"
+#include "runner/state/state.h"
 
 /* The stream, in editing order. */
 typedef struct lemoe_eval_stream {
@@ -30,6 +31,9 @@ typedef struct lemoe_evaluator_args {
     const lemoe_eval_stream *stream; /* borrowed */
     lemoe_results *results;          /* NULL on ranks other than the team's first */
     bool score_tok, score_all;
+    /* Collective, between batches; what it returns is agreed. NULL: nobody wants to stop the scoring. */
+    lemoe_status (*between)(void *context);
+    void *between_context;
 } lemoe_evaluator_args;
 
 /* Local. */
@@ -49,5 +53,7 @@ lemoe_status lemoe_evaluator_score(lemoe_evaluator *evaluator, lemoe_moment mome
  * last call cover those batches at this very state of the model and are taken instead of computing them again. */
 lemoe_status lemoe_evaluator_milestone(lemoe_evaluator *evaluator, int64_t milestone, int64_t n_done,
                                        bool from_last) LEMOE_MUST_CHECK;
+/* Local. Its state: the predictions of the pristine model. Loading it takes the place of scoring BASE. */
+lemoe_status lemoe_evaluator_visit(void *evaluator, lemoe_state *state) LEMOE_MUST_CHECK;
 
 #endif

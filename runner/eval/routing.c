@@ -97,7 +97,7 @@ lemoe_status lemoe_routing_after_batch(lemoe_routing *r, int64_t batch) {
     const lemoe_editor_ops *ops = r->args.ops;
     if (!ops->route) return LEMOE_OK;
     int64_t first = r->args.stream->batch_start[batch], n = r->args.stream->batch_start[batch + 1] - first;
-    lemoe_edit_batch edit_batch = {batch, items_of(r, 0, first), n};
+    lemoe_edit_batch edit_batch = {batch, items_of(r, 0, first), n, NULL};
     LEMOE_TRY(ops->route_trained(r->args.editor, &edit_batch, r->routes));
     for (int64_t i = 0; i < n; i++) r->trained[first + i] = r->routes[i].expert;
     LEMOE_TRY(put_experts(r, "train", first, n));
@@ -181,4 +181,13 @@ lemoe_status lemoe_routing_final(lemoe_routing *r, double *consistency) {
     LEMOE_TRY(put_reals(r, "/routing/margin", margin_of, 0, n));
     if (routes_tokens(r)) return token_consistency(r, consistency);
     return put_consistency(r, r->trained, r->integers, n, consistency);
+}
+
+lemoe_status lemoe_routing_visit(lemoe_routing *r, lemoe_state *state) {
+    int64_t n = r->args.stream->n_edit;
+    if (!r->args.ops->route) return LEMOE_OK;
+    LEMOE_TRY(lemoe_state_bytes(state, "routing.trained", r->trained, n * (int64_t)sizeof *r->trained));
+    if (!routes_tokens(r)) return LEMOE_OK;
+    return lemoe_state_bytes(state, "routing.trained_tokens", r->trained_tokens,
+                             r->token_start[n] * (int64_t)sizeof *r->trained_tokens);
 }

@@ -30,5 +30,7 @@ lemoe_status lemoe_routing_milestone(lemoe_routing *routing, int64_t milestone, 
 /* After the last batch: final, paraphrase and locality routes, gates, margins, C. Mean diagonal of C in *consistency
  * (NaN when there is none). */
 lemoe_status lemoe_routing_final(lemoe_routing *routing, double *consistency) LEMOE_MUST_CHECK;
+/* Its state: the experts that edits (and their tokens) were trained on. */
+lemoe_status lemoe_routing_visit(lemoe_routing *routing, lemoe_state *state) LEMOE_MUST_CHECK;
 
 #endif

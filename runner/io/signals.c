@@ -39,3 +39,5 @@ void lemoe_signals_restore(void) {
 }
 
 int lemoe_signals_pending(void) { return (int)pending; }
+
+void lemoe_signals_note(int number) { pending = number; }

@@ -13,5 +13,7 @@ lemoe_status lemoe_signals_install(void) LEMOE_MUST_CHECK;
 void lemoe_signals_restore(void);
 /* Local. Number of the latest signal received since the install, 0 for none. */
 int lemoe_signals_pending(void);
+/* Local. Takes note of a signal that another rank of the team received: the team stops together. */
+void lemoe_signals_note(int number);
 
 #endif

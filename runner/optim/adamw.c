@@ -78,3 +78,14 @@ lemoe_status lemoe_adamw_update(lemoe_adamw *adamw, lemoe_device *device, lemoe_
                                 int64_t n_params, double *grad_norm) {
     return lemoe_comm_keep_step(comm, update(adamw, device, comm, params, n_params, grad_norm));
 }
+
+lemoe_status lemoe_adamw_visit(lemoe_adamw *adamw, lemoe_device *device, const lemoe_param *params, int64_t n_params,
+                               lemoe_state *state) {
+    LEMOE_TRY(lemoe_state_count(state, "adamw.step", &adamw->step, INT64_MAX));
+    for (int64_t i = 0; i < n_params; i++) {
+        LEMOE_TRY(lemoe_state_same(state, "adamw.parameter", params[i].name));
+        LEMOE_TRY(lemoe_state_tensor(state, device, "adamw.m", params[i].m));
+        LEMOE_TRY(lemoe_state_tensor(state, device, "adamw.v", params[i].v));
+    }
+    return LEMOE_OK;
+}

@@ -65,7 +65,8 @@ lemoe_status lemoe_journal_create(const char *path, lemoe_journal **out) {
 }
 
 /* Length and next sequence number at the last commit. */
-static lemoe_status find_last_commit(const char *path, int64_t *n_committed, uint64_t *sequence) {
+static lemoe_status find_last_commit(const char *path, bool may_have_ended, int64_t *n_committed,
+                                     uint64_t *sequence) {
     lemoe_journal_reader reader = {.name = path};
     lemoe_frame frame;
     unsigned char *data = NULL;
@@ -76,6 +77,7 @@ static lemoe_status find_last_commit(const char *path, int64_t *n_committed, uin
     while (true) {
         LEMOE_TRY_GOTO(lemoe_journal_next(&reader, &frame, &more));
         if (!more) break;
+        if (frame.kind == LEMOE_FRAME_END && may_have_ended) break;
         if (frame.kind == LEMOE_FRAME_END) {
             status = lemoe_raise(LEMOE_ERR_STATE, "%s: the run has ended; nothing can be added to it", path);
             goto out;
@@ -89,10 +91,10 @@ out:
     return status;
 }
 
-lemoe_status lemoe_journal_reopen(const char *path, lemoe_journal **out) {
+static lemoe_status reopen(const char *path, bool may_have_ended, lemoe_journal **out) {
     int64_t n_committed = 0;
     uint64_t sequence = 0;
-    LEMOE_TRY(find_last_commit(path, &n_committed, &sequence));
+    LEMOE_TRY(find_last_commit(path, may_have_ended, &n_committed, &sequence));
     LEMOE_TRY(open_file(path, 0, out));
     lemoe_journal *journal = *out;
     journal->n_written = journal->n_committed = n_committed;
@@ -104,6 +106,9 @@ lemoe_status lemoe_journal_reopen(const char *path, lemoe_journal **out) {
     *out = NULL;
     return status;
 }
+
+lemoe_status lemoe_journal_reopen(const char *path, lemoe_journal **out) { return reopen(path, false, out); }
+lemoe_status lemoe_journal_revive(const char *path, lemoe_journal **out) { return reopen(path, true, out); }
 
 /* A frame written in part with others behind it would read as damage. */
 static lemoe_status cut_back(lemoe_journal *journal, const char *what, int reason) {

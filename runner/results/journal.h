@@ -16,14 +16,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { LEMOE_JOURNAL_MAJOR = 1, LEMOE_JOURNAL_MINOR = 0, LEMOE_FRAME_HEAD_BYTES = 32, LEMOE_FRAME_TAIL_BYTES = 4 };
+enum { LEMOE_JOURNAL_MAJOR = 1, LEMOE_JOURNAL_MINOR = 1, LEMOE_FRAME_HEAD_BYTES = 32, LEMOE_FRAME_TAIL_BYTES = 4 };
 
 typedef enum lemoe_frame_kind {
     LEMOE_FRAME_HEADER = 1,
     LEMOE_FRAME_ATTRIBUTE = 2,
     LEMOE_FRAME_ROWS = 3,
     LEMOE_FRAME_COMMIT = 4,
-    LEMOE_FRAME_END = 5 /* commits, and nothing follows; its payload is the run's summary */
+    LEMOE_FRAME_END = 5, /* commits, and nothing follows; its payload is the run's summary */
+    LEMOE_FRAME_CHECKPOINT = 6 /* since 1.1: names saved state that the run can go on from */
 } lemoe_frame_kind;
 
 /* ---- writing ---- */
@@ -35,6 +36,8 @@ lemoe_status lemoe_journal_create(const char *path, lemoe_journal **out) LEMOE_M
 /* Local. An existing journal, to go on with: what stands behind its last commit is cut off. Errors: IO; FORMAT for a
  * damaged one; STATE for one that has ended. */
 lemoe_status lemoe_journal_reopen(const char *path, lemoe_journal **out) LEMOE_MUST_CHECK;
+/* Local. The same for a journal that has ended, whose end frame is taken off: a run that failed, asked for again. */
+lemoe_status lemoe_journal_revive(const char *path, lemoe_journal **out) LEMOE_MUST_CHECK;
 /* Local. Appends a frame to the buffer. When the system refuses a write, the file is cut back to its last commit, so
  * that it stays readable and can take the frames that say why the run failed. Errors: IO. */
 lemoe_status lemoe_journal_append(lemoe_journal *journal, lemoe_frame_kind kind,

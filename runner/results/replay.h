@@ -36,6 +36,7 @@ typedef struct lemoe_replay {
     lemoe_replay_column *columns; /* [schema->n_dataset] */
     lemoe_replay_attribute *attributes;
     int64_t n_attribute;
+    int64_t checkpoints[LEMOE_RESULTS_CHECKPOINTS]; /* the last ones named, newest first; 0: none */
     bool has_ended;
     int64_t offset; /* of the journal's first byte not yet played back */
     int64_t n_skipped_bytes;
@@ -74,6 +75,7 @@ lemoe_status lemoe_replay_encode_header(const lemoe_results_axes *axes, const ch
 lemoe_status lemoe_replay_encode_attribute(const char *name, const char *text, int64_t value,
                                            lemoe_payload *out) LEMOE_MUST_CHECK;
 lemoe_status lemoe_replay_encode_volatile(const char *name, lemoe_payload *out) LEMOE_MUST_CHECK;
+lemoe_status lemoe_replay_encode_checkpoint(int64_t serial, lemoe_payload *out) LEMOE_MUST_CHECK;
 lemoe_status lemoe_replay_encode_rows(const lemoe_rows *rows, lemoe_payload *out) LEMOE_MUST_CHECK;
 
 #endif

@@ -191,6 +191,15 @@ static lemoe_status apply_rows(lemoe_replay *replay, const lemoe_frame *frame, i
     return LEMOE_OK;
 }
 
+static lemoe_status apply_checkpoint(lemoe_replay *replay, const lemoe_frame *frame) {
+    lemoe_payload_cursor cursor = frame->payload;
+    int64_t serial = lemoe_payload_get_i64(&cursor), *known = replay->checkpoints;
+    if (serial < 1 || !is_read_up(frame, &cursor)) return refuse(replay, frame, "the name of a checkpoint");
+    memmove(known + 1, known, (LEMOE_RESULTS_CHECKPOINTS - 1) * sizeof *known);
+    known[0] = serial;
+    return LEMOE_OK;
+}
+
 lemoe_status lemoe_replay_apply(lemoe_replay *replay, const lemoe_frame *frame, int64_t n_known_bytes) {
     if (frame->kind == LEMOE_FRAME_HEADER) return apply_header(replay, frame);
     if (!replay->schema)
@@ -198,6 +207,7 @@ lemoe_status lemoe_replay_apply(lemoe_replay *replay, const lemoe_frame *frame, 
     switch (frame->kind) {
     case LEMOE_FRAME_ATTRIBUTE: return apply_attribute(replay, frame);
     case LEMOE_FRAME_ROWS: return apply_rows(replay, frame, n_known_bytes);
+    case LEMOE_FRAME_CHECKPOINT: return apply_checkpoint(replay, frame);
     case LEMOE_FRAME_COMMIT: return LEMOE_OK;
     case LEMOE_FRAME_END: replay->has_ended = true; return LEMOE_OK;
     default: break;

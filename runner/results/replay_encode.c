@@ -21,6 +21,10 @@ lemoe_status lemoe_replay_encode_volatile(const char *name, lemoe_payload *out) 
     return lemoe_payload_put_i64(out, 0);
 }
 
+lemoe_status lemoe_replay_encode_checkpoint(int64_t serial, lemoe_payload *out) {
+    return lemoe_payload_put_i64(out, serial);
+}
+
 lemoe_status lemoe_replay_encode_rows(const lemoe_rows *rows, lemoe_payload *out) {
     LEMOE_TRY(lemoe_payload_put_i64(out, rows->element));
     LEMOE_TRY(lemoe_payload_put_text(out, rows->path));

@@ -17,6 +17,9 @@ struct lemoe_results {
     lemoe_journal *journal;
     lemoe_replay *replay;                 /* of our own journal, for publishing; made when needed */
     lemoe_payload payload;                /* reused from frame to frame */
+    lemoe_payload header;                 /* of the journal */
+    char *run_id;
+    int64_t checkpoints[LEMOE_RESULTS_CHECKPOINTS]; /* of a reopened journal */
     double publish_seconds, next_publish; /* next: monotonic; 0 at first, so the first commit publishes */
 };
 
@@ -43,16 +46,70 @@ static lemoe_status put_text_attribute(lemoe_results *results, const char *name,
     return lemoe_journal_append(results->journal, LEMOE_FRAME_ATTRIBUTE, &results->payload);
 }
 
-static lemoe_status begin_journal(lemoe_results *results, const lemoe_results_args *args) {
+static lemoe_status begin_journal(lemoe_results *results) {
     char now[21];
-    LEMOE_TRY(lemoe_replay_encode_header(&args->axes, args->run_id, &results->payload));
-    LEMOE_TRY(lemoe_journal_append(results->journal, LEMOE_FRAME_HEADER, &results->payload));
-    LEMOE_TRY(put_text_attribute(results, "run_id", args->run_id));
+    LEMOE_TRY(lemoe_journal_create(results->journal_path, &results->journal));
+    LEMOE_TRY(lemoe_journal_append(results->journal, LEMOE_FRAME_HEADER, &results->header));
+    LEMOE_TRY(put_text_attribute(results, "run_id", results->run_id));
     LEMOE_TRY(put_text_attribute(results, "status", "running"));
     LEMOE_TRY(put_text_attribute(results, "error", ""));
     lemoe_clock_utc(now);
     LEMOE_TRY(put_text_attribute(results, "started_at", now));
     return lemoe_journal_commit(results->journal);
+}
+
+/* ---- going on ---- */
+
+static bool same_axes(const lemoe_schema *a, const lemoe_schema *b) {
+    bool is_same = a->n_dataset == b->n_dataset;
+    for (int64_t i = 0; is_same && i < a->n_dataset; i++) {
+        const lemoe_schema_dataset *x = &a->datasets[i], *y = &b->datasets[i];
+        is_same = strcmp(x->path, y->path) == 0 && x->n_row == y->n_row && x->row_element == y->row_element;
+    }
+    return is_same;
+}
+
+static bool can_go_on(const lemoe_results *results, const lemoe_replay *replay, const char *identity) {
+    const lemoe_replay_attribute *known = lemoe_replay_attribute_of(replay, "identity");
+    return identity && known && known->text && strcmp(known->text, identity) == 0 && replay->checkpoints[0] > 0 &&
+           same_axes(results->schema, replay->schema);
+}
+
+/* Reopens the journal when the run can go on with it; else results->journal stays NULL. */
+static lemoe_status reopen_journal(lemoe_results *results, const char *identity) {
+    lemoe_replay *replay = NULL;
+    lemoe_status status = LEMOE_OK;
+    if (!lemoe_file_exists(results->journal_path)) return LEMOE_OK;
+    LEMOE_TRY_GOTO(lemoe_replay_create(results->journal_path, false, &replay));
+    LEMOE_TRY_GOTO(lemoe_replay_advance(replay, results->journal_path));
+    if (!can_go_on(results, replay, identity)) goto out;
+    LEMOE_TRY_GOTO(replay->has_ended ? lemoe_journal_revive(results->journal_path, &results->journal)
+                                     : lemoe_journal_reopen(results->journal_path, &results->journal));
+    memcpy(results->checkpoints, replay->checkpoints, sizeof results->checkpoints);
+    if (!replay->has_ended) { /* what was read need not be read again */
+        results->replay = replay;
+        replay = NULL;
+    }
+out:
+    lemoe_replay_destroy(replay);
+    return status;
+}
+
+const int64_t *lemoe_results_checkpoints(const lemoe_results *results) { return results->checkpoints; }
+
+lemoe_status lemoe_results_go_on(lemoe_results *results) {
+    LEMOE_TRY(put_text_attribute(results, "status", "running"));
+    return put_text_attribute(results, "error", "");
+}
+
+lemoe_status lemoe_results_start_over(lemoe_results *results) {
+    if (results->checkpoints[0] == 0) return LEMOE_OK;
+    memset(results->checkpoints, 0, sizeof results->checkpoints);
+    lemoe_replay_destroy(results->replay);
+    results->replay = NULL;
+    lemoe_journal_close(results->journal);
+    results->journal = NULL;
+    return begin_journal(results);
 }
 
 static bool is_run_id(const char *run_id) {
@@ -65,14 +122,16 @@ lemoe_status lemoe_results_open(const lemoe_results_args *args, lemoe_results **
     LEMOE_CHECK(is_run_id(args->run_id), LEMOE_ERR_ARG, "`%s` cannot name a run", args->run_id);
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *results, &results));
     results->publish_seconds = args->publish_seconds;
+    LEMOE_TRY_GOTO(lemoe_mem_strdup(args->run_id, &results->run_id));
+    LEMOE_TRY_GOTO(lemoe_replay_encode_header(&args->axes, args->run_id, &results->header));
     LEMOE_TRY_GOTO(lemoe_schema_create(&args->axes, &results->schema));
     LEMOE_TRY_GOTO(lemoe_mem_printf(&results->journal_path, "%s/%s.journal", args->folder, args->run_id));
     LEMOE_TRY_GOTO(lemoe_mem_printf(&results->h5_path, "%s/%s.h5", args->folder, args->run_id));
     LEMOE_TRY_GOTO(lemoe_file_make_folders(args->folder));
     LEMOE_TRY_GOTO(lemoe_lease_acquire(results->journal_path, &results->lease));
     LEMOE_TRY_GOTO(check_replaceable(results->journal_path));
-    LEMOE_TRY_GOTO(lemoe_journal_create(results->journal_path, &results->journal));
-    LEMOE_TRY_GOTO(begin_journal(results, args));
+    LEMOE_TRY_GOTO(reopen_journal(results, args->identity));
+    if (!results->journal) LEMOE_TRY_GOTO(begin_journal(results));
     *out = results;
     results = NULL;
 out:
@@ -87,6 +146,8 @@ void lemoe_results_close(lemoe_results *results) {
     lemoe_lease_release(results->lease);
     lemoe_schema_destroy(results->schema);
     lemoe_payload_reset(&results->payload);
+    lemoe_payload_reset(&results->header);
+    lemoe_mem_free(results->run_id);
     lemoe_mem_free(results->journal_path);
     lemoe_mem_free(results->h5_path);
     lemoe_mem_free(results);
@@ -197,6 +258,13 @@ lemoe_status lemoe_results_commit(lemoe_results *results) {
     lemoe_log(LEMOE_LOG_WARN, "not published for now, the journal has all rows: %s", lemoe_error_message());
     lemoe_error_clear();
     return LEMOE_OK;
+}
+
+lemoe_status lemoe_results_checkpoint(lemoe_results *results, int64_t serial) {
+    results->payload.n_bytes = 0;
+    LEMOE_TRY(lemoe_replay_encode_checkpoint(serial, &results->payload));
+    LEMOE_TRY(lemoe_journal_append(results->journal, LEMOE_FRAME_CHECKPOINT, &results->payload));
+    return lemoe_results_commit(results);
 }
 
 /* A run that has ended carries its summary in its last frame, so that tables of many runs are cheap. */

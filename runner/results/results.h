@@ -29,12 +29,26 @@ typedef struct lemoe_results_args {
     /* At most one publish in that time, besides the last one, and none within ten times what the one before took;
      * 0 = at every commit. */
     double publish_seconds;
+    const char *identity; /* of the run; NULL: an older journal is never gone on with */
 } lemoe_results_args;
 
-/* Local. Starts a new journal (an unfinished or failed one of the same run is replaced: resuming belongs to a later
- * issue and takes the same door). Errors: IO naming the path that is in the way; STATE when another process holds the
- * run's lock or lease, or when the run is complete already; FORMAT, UNSUPPORTED when what is there cannot be read. */
+/* How many checkpoints a journal keeps the names of. */
+enum { LEMOE_RESULTS_CHECKPOINTS = 4 };
+
+/* Local. Takes the run's lock and lease and starts a new journal; or, when there is an unfinished or failed one of the
+ * same identity and axes that names checkpoints, reopens that: then the caller looks at lemoe_results_checkpoints and
+ * calls lemoe_results_go_on or lemoe_results_start_over before anything else. Errors: IO naming the path that is in the
+ * way; STATE when another process holds the run's lock or lease (its owner is named), or when the run is complete
+ * already; FORMAT, UNSUPPORTED when what is there cannot be read. */
 lemoe_status lemoe_results_open(const lemoe_results_args *args, lemoe_results **out) LEMOE_MUST_CHECK;
+/* Local. Serial numbers of the checkpoints that the reopened journal names, newest first; 0 where there is none. */
+const int64_t *lemoe_results_checkpoints(const lemoe_results *results);
+/* Local. Everything in the reopened journal stays; what is put again takes the place of what was put. */
+lemoe_status lemoe_results_go_on(lemoe_results *results) LEMOE_MUST_CHECK;
+/* Local. A new journal in place of the reopened one. Nothing to do for a new one. */
+lemoe_status lemoe_results_start_over(lemoe_results *results) LEMOE_MUST_CHECK;
+/* Local. Names a checkpoint that is durable on all ranks, and commits. serial > 0. Errors: as commit. */
+lemoe_status lemoe_results_checkpoint(lemoe_results *results, int64_t serial) LEMOE_MUST_CHECK;
 
 /* Local. A root attribute; the last put wins. run_id, schema_version, status, error, started_at, ended_at and
  * volatile_attributes are written by this module. Errors: ARG for a name that is empty or holds '/'; IO. */

@@ -2,16 +2,13 @@
  * One run from beginning to end. Reading order: lemoe_run_execute at the bottom names the steps; each is a function
  * above it, in the same order.
  */
-#include "runner/run/run.h"
-
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "runner/edit/edit_loop.h"
-#include "runner/edit/editor.h"
-#include "runner/eval/routing.h"
 #include "runner/io/file.h"
 #include "runner/io/signals.h"
+#include "runner/run/run_internal.h"
 #include "runner/run/run_record.h"
 
 #include <math.h>
@@ -19,28 +16,6 @@
 static const double commit_seconds = 2, tick_seconds = 1; /* of the journal; of lease and commit */
 
 enum { ARENA_BLOCK_BYTES = 16 << 20, AUTO_MICRO_BATCH_TOKENS = 2048 };
-
-typedef struct run {
-    const lemoe_run_args *args;
-    lemoe_world *world;
-    const lemoe_config *config;
-    bool is_first; /* the team's first rank: the only one with results and routing */
-    lemoe_results *results;
-    lemoe_arena *run_arena, *batch_arena, *step_arena;
-    const lemoe_editor_ops *ops;
-    lemoe_editor_context context;
-    void *editor;
-    lemoe_run_stream stream;
-    lemoe_evaluator *evaluator;
-    lemoe_routing *routing;
-    int64_t n_step, n_milestone; /* rows put so far */
-    bool is_interrupted;         /* by a signal that some rank saw: equal on all ranks */
-    lemoe_status sticky;         /* first failure inside a tick: reported, and agreed on, at the next update */
-    double batch_began, next_commit;
-    int64_t batch_tokens, batch_steps;
-    double last_loss;
-    lemoe_run_progress progress;
-} run;
 
 static lemoe_status agree(const run *r, lemoe_status local) { return lemoe_comm_agree(r->world->comm, local); }
 
@@ -63,12 +38,17 @@ static void tell(run *r, const char *phase) {
 
 static lemoe_status create_arenas(run *r) {
     lemoe_device *device = r->world->device;
+    if (r->step_arena) { /* opened before: a checkpoint could not be loaded */
+        lemoe_arena_reset(r->run_arena, 0);
+        lemoe_arena_reset(r->batch_arena, 0);
+        return LEMOE_OK;
+    }
     LEMOE_TRY(lemoe_arena_create(device, ARENA_BLOCK_BYTES, &r->run_arena));
     LEMOE_TRY(lemoe_arena_create(device, ARENA_BLOCK_BYTES, &r->batch_arena));
     return lemoe_arena_create(device, ARENA_BLOCK_BYTES, &r->step_arena);
 }
 
-static lemoe_status open_editor(run *r) {
+static lemoe_status open_editor_here(run *r) {
     int64_t n_edit = r->world->stream->n_edit, size = r->config->edit.batch_size;
     int64_t micro = r->config->parallel.micro_batch_tokens;
     r->ops = lemoe_editor_find(r->config->edit.method);
@@ -85,6 +65,8 @@ static lemoe_status open_editor(run *r) {
                                         .tick = r->world->tick};
     return r->ops->open(&r->context, &r->editor);
 }
+
+lemoe_status run_open_editor(run *r) { return agree(r, open_editor_here(r)); }
 
 /* ---- 2. the stream: prefix rows at the cut, plan, items in editing order ---- */
 
@@ -112,7 +94,7 @@ static int64_t milestone_count(const run *r) {
 }
 
 /* Spread evenly, the last batch always among them. */
-static bool is_milestone(const run *r, int64_t n_done) {
+bool run_is_milestone(const run *r, int64_t n_done) {
     int64_t n = r->context.n_batch, m = milestone_count(r);
     return m > 0 && n_done * m / n > (n_done - 1) * m / n;
 }
@@ -121,9 +103,12 @@ static bool is_milestone(const run *r, int64_t n_done) {
 static void renew_lease(void *context) {
     run *r = context;
     if (r->sticky == LEMOE_OK) r->sticky = lemoe_results_tick(r->results);
+    if (!lemoe_signals_pending() || r->has_hurried || r->sticky != LEMOE_OK) return;
+    r->has_hurried = true; /* mpirun grants a few seconds after SIGTERM: what is there is made safe at once */
+    r->sticky = lemoe_results_commit(r->results);
 }
 
-static lemoe_status open_results_here(run *r, const char *hosts) {
+static lemoe_status open_results_here(run *r) {
     lemoe_status status = LEMOE_OK;
     char *folder = NULL;
     LEMOE_TRY_GOTO(lemoe_file_join(r->args->output_folder, "runs", &folder));
@@ -137,29 +122,17 @@ static lemoe_status open_results_here(run *r, const char *hosts) {
                  .n_expert = r->ops->n_expert ? r->ops->n_expert(r->editor) : 0,
                  .n_locality = r->stream.eval.n_locality,
                  .locality_name = r->stream.eval.locality_name},
-        .publish_seconds = r->config->output.publish_seconds
+        .publish_seconds = r->config->output.publish_seconds,
+        .identity = r->args->identity
     };
     LEMOE_TRY_GOTO(lemoe_results_open(&args, &r->results));
     LEMOE_TRY_GOTO(lemoe_tick_add(r->world->tick, tick_seconds, renew_lease, r));
-    LEMOE_TRY_GOTO(lemoe_run_record_provenance(r->results, r->args, hosts));
-    LEMOE_TRY_GOTO(lemoe_run_record_stream(r->results, r->world, &r->stream));
-    LEMOE_TRY_GOTO(lemoe_results_commit(r->results));
 out:
     lemoe_mem_free(folder);
     return status;
 }
 
-static lemoe_status open_results(run *r) {
-    char *hosts = NULL;
-    LEMOE_TRY(lemoe_run_hosts(r->world->comm, &hosts));
-    lemoe_status status = r->is_first ? open_results_here(r, hosts) : LEMOE_OK;
-    lemoe_mem_free(hosts);
-    return agree(r, status);
-}
-
-/* ---- 4. base: the pristine model under every metric, before anything acts on it ---- */
-
-static lemoe_status create_evaluators(run *r) {
+static lemoe_status create_evaluators_here(run *r) {
     lemoe_evaluator_args eval = {
         .scorer = {.model = r->world->model,
                    .cut = lemoe_llama_cut(r->world->model),
@@ -169,12 +142,34 @@ static lemoe_status create_evaluators(run *r) {
         .stream = &r->stream.eval,
         .results = r->results,
         .score_tok = r->config->eval.score_tok,
-        .score_all = r->config->eval.score_all
+        .score_all = r->config->eval.score_all,
+        .between = run_check_signals,
+        .between_context = r
     };
     LEMOE_TRY(lemoe_evaluator_create(&eval, &r->evaluator));
     lemoe_routing_args routing = {r->ops, r->editor, &r->stream.eval, r->results};
     return r->is_first ? lemoe_routing_create(&routing, &r->routing) : LEMOE_OK;
 }
+
+lemoe_status run_create_evaluators(run *r) { return agree(r, create_evaluators_here(r)); }
+
+/* What an earlier execution put stays when this one goes on from its checkpoint. */
+static lemoe_status record(run *r) {
+    LEMOE_TRY(r->loaded ? lemoe_results_go_on(r->results) : lemoe_results_start_over(r->results));
+    LEMOE_TRY(lemoe_run_record_provenance(r->results, r->args, r->hosts));
+    LEMOE_TRY(lemoe_run_record_stream(r->results, r->world, &r->stream));
+    return lemoe_results_commit(r->results);
+}
+
+static lemoe_status open_results(run *r) {
+    LEMOE_TRY(lemoe_run_hosts(r->world->comm, &r->hosts));
+    LEMOE_TRY(agree(r, r->is_first ? open_results_here(r) : LEMOE_OK));
+    LEMOE_TRY(run_create_evaluators(r));
+    LEMOE_TRY(run_resume(r));
+    return agree(r, r->is_first ? record(r) : LEMOE_OK);
+}
+
+/* ---- 4. base: the pristine model under every metric, before anything acts on it ---- */
 
 static void report(const run *r, const char *moment, const lemoe_eval_means *means) {
     if (r->is_first)
@@ -184,7 +179,7 @@ static void report(const run *r, const char *moment, const lemoe_eval_means *mea
 
 static lemoe_status score_base(run *r) {
     lemoe_eval_means means;
-    LEMOE_TRY(agree(r, create_evaluators(r)));
+    if (r->loaded) return LEMOE_OK; /* its rows are in the journal, its predictions in the checkpoint */
     lemoe_llama_seams_set_active(r->world->model, false);
     LEMOE_TRY(agree(r, lemoe_evaluator_score(r->evaluator, LEMOE_MOMENT_BASE, 0, r->context.n_batch, &means)));
     lemoe_llama_seams_set_active(r->world->model, true);
@@ -205,6 +200,7 @@ static lemoe_status commit_if_due(run *r) {
 static lemoe_status log_step(void *context, const lemoe_step_record *record) {
     run *r = context;
     LEMOE_TRY(r->sticky);
+    r->position.batch = record->batch;
     r->batch_tokens += record->n_tok;
     r->batch_steps++;
     r->last_loss = r->progress.loss = record->loss;
@@ -257,7 +253,7 @@ static lemoe_status score_batch(run *r, int64_t batch) {
     r->progress.immediate[2] = means.locality;
     tell(r, NULL);
     r->progress.immediate[0] = r->progress.immediate[1] = r->progress.immediate[2] = NAN;
-    return batch + 1 < r->context.n_batch && is_milestone(r, batch + 1) ? score_milestone(r, batch + 1, false)
+    return batch + 1 < r->context.n_batch && run_is_milestone(r, batch + 1) ? score_milestone(r, batch + 1, false)
                                                                         : LEMOE_OK;
 }
 
@@ -268,29 +264,21 @@ static lemoe_status commit_batch(run *r, int64_t batch, double seconds) {
     return lemoe_results_commit(r->results);
 }
 
-/* A signal reaches the ranks of a team one by one: what one of them has seen by now, all act on. */
-static lemoe_status check_signals(run *r, int64_t batch) {
-    int32_t seen = lemoe_signals_pending() != 0;
-    LEMOE_TRY(lemoe_comm_allreduce_max(r->world->comm, lemoe_tensor_1d(&seen, LEMOE_I32, 1)));
-    r->is_interrupted = seen != 0;
-    LEMOE_CHECK(!r->is_interrupted, LEMOE_ERR_STATE, "interrupted by a signal after batch %lld of %lld",
-                (long long)batch + 1, (long long)r->context.n_batch);
-    return LEMOE_OK;
-}
-
 static lemoe_status after_batch(void *context, int64_t batch) {
     run *r = context;
-    double seconds = lemoe_clock_seconds() - r->batch_began;
+    double seconds = run_batch_seconds(r);
+    LEMOE_TRY(run_save_trained(r, batch));
     LEMOE_TRY(agree(r, r->routing ? lemoe_routing_after_batch(r->routing, batch) : LEMOE_OK));
     LEMOE_TRY(score_batch(r, batch));
     LEMOE_TRY(agree(r, commit_batch(r, batch, seconds)));
     r->batch_tokens = r->batch_steps = 0;
+    r->batch_earlier = 0;
     r->batch_began = lemoe_clock_seconds();
-    return check_signals(r, batch);
+    return LEMOE_OK;
 }
 
 static lemoe_status edit(run *r) {
-    lemoe_step_log log = {log_step, r};
+    lemoe_step_log log = {log_step, r, run_between_updates};
     r->batch_began = lemoe_clock_seconds();
     lemoe_edit_loop_args args = {.ops = r->ops,
                                  .editor = r->editor,
@@ -298,6 +286,9 @@ static lemoe_status edit(run *r) {
                                  .items = r->stream.items,
                                  .batch_start = r->stream.batch_start,
                                  .log = &log,
+                                 .first_batch = r->position.batch,
+                                 .resume = r->position.is_trained ? NULL : r->loaded,
+                                 .first_is_trained = r->position.is_trained,
                                  .after_batch = after_batch,
                                  .hook = r};
     return lemoe_edit_loop(&args);
@@ -330,7 +321,7 @@ static lemoe_status score_final(run *r) {
         LEMOE_TRY(agree(r, lemoe_evaluator_score(r->evaluator, LEMOE_MOMENT_FINAL, 0, n, &means)));
         report(r, "final", &means);
     }
-    if (is_milestone(r, n)) LEMOE_TRY(score_milestone(r, n, r->config->eval.final));
+    if (run_is_milestone(r, n)) LEMOE_TRY(score_milestone(r, n, r->config->eval.final));
     LEMOE_TRY(agree(r, r->routing ? lemoe_routing_final(r->routing, &consistency) : LEMOE_OK));
     if (r->is_first && !isnan(consistency))
         lemoe_log(LEMOE_LOG_INFO, "%s: routing consistency %.3f", r->args->run_id, consistency);
@@ -350,13 +341,18 @@ static lemoe_status close_run(run *r, lemoe_status status) {
         lemoe_status finished = lemoe_results_finish(r->results, word, status == LEMOE_OK ? "" : lemoe_error_message());
         if (status == LEMOE_OK) status = finished;
     }
+    status = agree(r, status);
+    if (status == LEMOE_OK) lemoe_checkpoints_clear(&r->checkpoints); /* of no more use */
+    lemoe_checkpoints_close(&r->checkpoints);
+    lemoe_state_close(r->loaded);
+    lemoe_mem_free(r->hosts);
     lemoe_tick_remove(r->world->tick, r);
     lemoe_results_close(r->results);
     lemoe_run_stream_close(&r->stream);
     lemoe_arena_destroy(r->step_arena);
     lemoe_arena_destroy(r->batch_arena);
     lemoe_arena_destroy(r->run_arena);
-    return agree(r, status);
+    return status;
 }
 
 lemoe_status lemoe_run_execute(const lemoe_run_args *args) {
@@ -368,8 +364,9 @@ lemoe_status lemoe_run_execute(const lemoe_run_args *args) {
     };
     tell(&r, NULL);
     LEMOE_TRY_GOTO(lemoe_world_prepare(r.world, r.config));
-    LEMOE_TRY_GOTO(agree(&r, open_editor(&r)));
+    LEMOE_TRY_GOTO(run_open_editor(&r));
     LEMOE_TRY_GOTO(open_stream(&r));
+    LEMOE_TRY_GOTO(run_check_signals(&r));
     LEMOE_TRY_GOTO(open_results(&r));
     tell(&r, "base");
     LEMOE_TRY_GOTO(score_base(&r));

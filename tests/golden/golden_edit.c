@@ -143,7 +143,7 @@ void golden_edit_run(golden_edit *edit) {
     assert_ok(edit->ops->open(&edit->context, &edit->editor));
     if (edit->on_open) edit->on_open(edit);
     golden_fill(g, lemoe_llama_cut(g->model));
-    lemoe_step_log log = {note_step, edit};
+    lemoe_step_log log = {note_step, edit, NULL};
     lemoe_edit_loop_args args = {.ops = edit->ops,
                                  .editor = edit->editor,
                                  .context = &edit->context,

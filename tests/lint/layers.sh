@@ -8,9 +8,10 @@ rows=(
     "kernels         : kernels/base"
     "kernels/cpu     : kernels/base kernels"
     "kernels/cuda    : kernels/base kernels"
-    # Services. io does without tensors; comm moves buffers of a device.
+    # Services. io does without tensors; comm moves buffers of a device, state keeps them in files.
     "runner/io       : kernels/base"
     "runner/comm     : kernels/base kernels"
+    "runner/state    : kernels/base kernels runner/io"
     # What a run is described by and recorded in: no device, no communication, not each other, but for config.h.
     "runner/config   : kernels/base runner/io"
     "runner/data     : kernels/base runner/io runner/config"
@@ -18,8 +19,8 @@ rows=(
     # The model knows neither data nor results nor what is attached to it; editors come in through its seams.
     "runner/model    : kernels/base kernels runner/io runner/comm runner/config"
     "runner/plan     : kernels/base"
-    "runner/optim    : kernels/base kernels runner/io runner/comm runner/config runner/model"
-    "runner/adaptor  : kernels/base kernels runner/io runner/comm runner/config runner/model runner/optim"
+    "runner/optim    : kernels/base kernels runner/io runner/comm runner/state runner/config runner/model"
+    "runner/adaptor  : kernels/base kernels runner/io runner/comm runner/state runner/config runner/model runner/optim"
     # Above: everything below, that is, all rows before.
     "runner/edit     : *"
     "runner/eval     : *"

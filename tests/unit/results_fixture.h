@@ -9,7 +9,7 @@ static const char *const fixture_kinds[] = {"", "same"};
 static inline lemoe_results_args fixture_args(const char *folder, const char *run_id) {
     lemoe_results_args args = {
         folder, run_id, {4, 2, 2, 2, 2, fixture_kinds},
-          0
+          0, NULL
     };
     return args;
 }

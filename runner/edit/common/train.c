@@ -19,6 +19,8 @@ typedef struct training {
     lemoe_llama *model;
     lemoe_adamw adamw;
     lemoe_item *items;   /* the batch in the order of this pass */
+    int64_t pass, seen;  /* where it is: edits of this pass that were in an update, */
+    double seen_loss;    /* and the sum of their losses */
     int64_t n_minibatch; /* edits of a full minibatch */
     micro *whole_batch;  /* minibatch 0: packs are the same in every step, so they are built once */
     int64_t n_whole_batch;
@@ -156,30 +158,42 @@ static lemoe_status shuffle(training *t, int64_t pass) {
     return LEMOE_OK;
 }
 
+static lemoe_status visit_training(void *object, lemoe_state *state) {
+    training *t = object;
+    LEMOE_TRY(lemoe_state_count(state, "training.pass", &t->pass, INT64_MAX));
+    LEMOE_TRY(lemoe_state_count(state, "training.seen", &t->seen, t->args->batch->n_items));
+    LEMOE_TRY(lemoe_state_f64(state, "training.seen_loss", &t->seen_loss));
+    return lemoe_adamw_visit(&t->adamw, lemoe_llama_device(t->model), t->args->params, t->args->n_params, state);
+}
+
 /* All minibatches once, or as many as max_steps allows; *loss: the mean over the edits seen, *complete: whether all
- * were. */
-static lemoe_status run_pass(training *t, int64_t pass, double *loss, bool *complete) {
-    int64_t n = t->args->batch->n_items, seen = 0;
-    *loss = 0;
-    if (t->n_minibatch < n) LEMOE_TRY(shuffle(t, pass));
-    for (int64_t begin = 0; begin < n && t->adamw.step < t->args->training->max_steps; begin += t->n_minibatch) {
-        int64_t count = n - begin < t->n_minibatch ? n - begin : t->n_minibatch;
+ * were. Goes on where the pass stands. */
+static lemoe_status run_pass(training *t, double *loss, bool *complete) {
+    const lemoe_step_log *log = t->args->log;
+    int64_t n = t->args->batch->n_items;
+    if (t->n_minibatch < n) LEMOE_TRY(shuffle(t, t->pass));
+    while (t->seen < n && t->adamw.step < t->args->training->max_steps) {
+        int64_t count = n - t->seen < t->n_minibatch ? n - t->seen : t->n_minibatch;
         double minibatch_loss = 0;
-        LEMOE_TRY(update(t, t->items + begin, count, &minibatch_loss));
-        *loss += minibatch_loss * (double)count;
-        seen += count;
+        LEMOE_TRY(update(t, t->items + t->seen, count, &minibatch_loss));
+        t->seen_loss += minibatch_loss * (double)count;
+        t->seen += count;
+        if (log->between) LEMOE_TRY(log->between(log->context, visit_training, t));
     }
-    *complete = seen == n;
-    *loss /= (double)(seen ? seen : 1);
+    *complete = t->seen == n;
+    *loss = t->seen_loss / (double)(t->seen ? t->seen : 1);
+    t->pass++;
+    t->seen = 0;
+    t->seen_loss = 0;
     return LEMOE_OK;
 }
 
 static lemoe_status run_passes(training *t) {
     const lemoe_training_config *c = t->args->training;
-    for (int64_t pass = 0; t->adamw.step < c->max_steps; pass++) {
+    while (t->adamw.step < c->max_steps) {
         double loss = 0;
         bool complete = false;
-        LEMOE_TRY(run_pass(t, pass, &loss, &complete));
+        LEMOE_TRY(run_pass(t, &loss, &complete));
         if (complete && loss < c->stop_loss) return LEMOE_OK;
     }
     return LEMOE_OK;
@@ -195,6 +209,7 @@ lemoe_status lemoe_train_batch(const lemoe_train_args *args) {
     memcpy(t.items, args->batch->items, (size_t)n * sizeof *t.items);
     LEMOE_TRY_GOTO(lemoe_adamw_begin(&t.adamw, c->lr, c->weight_decay, c->clip, args->context->batch_arena,
                                      args->params, args->n_params));
+    if (args->batch->resume) LEMOE_TRY_GOTO(visit_training(&t, args->batch->resume));
     if (t.n_minibatch == n) LEMOE_TRY_GOTO(build_whole_batch(&t));
     LEMOE_TRY_GOTO(run_passes(&t));
 out:
