@@ -71,13 +71,13 @@ static inline lemoe_status tiny_editor_close(tiny_editor *e) {
 }
 
 static inline lemoe_edit_batch tiny_editor_batch(const tiny_world *w, int64_t batch) {
-    return (lemoe_edit_batch){batch, w->text.items + batch * EDITOR_BATCH_SIZE, EDITOR_BATCH_SIZE};
+    return (lemoe_edit_batch){batch, w->text.items + batch * EDITOR_BATCH_SIZE, EDITOR_BATCH_SIZE, NULL};
 }
 
 /* Collective. One batch, its updates logged. */
 static inline lemoe_status tiny_editor_train(tiny_world *w, tiny_editor *e, int64_t batch) {
     lemoe_edit_batch b = tiny_editor_batch(w, batch);
-    lemoe_step_log log = {tiny_editor_log, e};
+    lemoe_step_log log = {tiny_editor_log, e, NULL};
     lemoe_arena_reset(e->batch_arena, 0);
     return e->ops->edit_batch(e->editor, &b, &log);
 }
