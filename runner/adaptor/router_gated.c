@@ -125,8 +125,8 @@ static lemoe_status route(void *router, const lemoe_units *units, lemoe_route *o
     {                                                                                                                  \
         .open = open_, .close = lemoe_router_keys_close, .add_expert = lemoe_router_keys_add_expert, .route = route,   \
         .route_in_training = route_in_training_, .backward = backward, .train = train_,                                \
-        .begin_minibatch = begin_minibatch, .end_batch = end_batch, .visit = lemoe_router_keys_visit, .save = lemoe_router_keys_save,                    \
-        .n_weight = lemoe_router_keys_n_weight                                                                         \
+        .begin_minibatch = begin_minibatch, .end_batch = end_batch, .visit = lemoe_router_keys_visit,                  \
+        .save = lemoe_router_keys_save, .n_weight = lemoe_router_keys_n_weight                                         \
     }
 
 const lemoe_router_ops lemoe_router_literal = GATED(open_shared, train_all, route_literal);

@@ -3,6 +3,7 @@
 #include "kernels/base/mem.h"
 #include "runner/io/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -46,6 +47,28 @@ void lemoe_atomic_file_abandon(lemoe_atomic_file *file) {
     if (!file) return;
     (void)unlink(file->temporary);
     destroy(file);
+}
+
+static void unlink_begun(const char *folder, const char *begin) {
+    DIR *entries = opendir(folder);
+    for (struct dirent *entry = NULL; entries && (entry = readdir(entries));) {
+        char *path = NULL;
+        if (strncmp(entry->d_name, begin, strlen(begin)) != 0) continue;
+        if (lemoe_file_join(folder, entry->d_name, &path) != LEMOE_OK) continue;
+        (void)unlink(path);
+        lemoe_mem_free(path);
+    }
+    if (entries) (void)closedir(entries);
+}
+
+void lemoe_atomic_file_sweep(const char *path) {
+    char *folder = NULL, *begin = NULL;
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    lemoe_status status = lemoe_file_folder_of(path, &folder);
+    if (status == LEMOE_OK) status = lemoe_mem_printf(&begin, ".%s.", name);
+    if (status == LEMOE_OK) unlink_begun(folder, begin);
+    lemoe_mem_free(folder);
+    lemoe_mem_free(begin);
 }
 
 static lemoe_status fsync_path(const char *path, int flags) {

@@ -17,6 +17,8 @@ const char *lemoe_atomic_file_temporary(const lemoe_atomic_file *file);
 lemoe_status lemoe_atomic_file_commit(lemoe_atomic_file *file) LEMOE_MUST_CHECK;
 /* Local. Removes the dot-file; frees; NULL is fine. */
 void lemoe_atomic_file_abandon(lemoe_atomic_file *file);
+/* Local. Removes what processes that were killed had begun for path; for its only writer. Best effort. */
+void lemoe_atomic_file_sweep(const char *path);
 /* Local. The second half alone, for journals: fsync of a folder. */
 lemoe_status lemoe_fsync_folder_of(const char *path) LEMOE_MUST_CHECK;
 

@@ -41,7 +41,8 @@ lemoe_status lemoe_adamw_zero_grad(lemoe_arena *arena, lemoe_param *params, int6
  * changes no parameter and is the caller's to report. */
 lemoe_status lemoe_adamw_update(lemoe_adamw *adamw, lemoe_device *device, lemoe_comm *comm, lemoe_param *params,
                                 int64_t n_params, double *grad_norm) LEMOE_MUST_CHECK;
-/* Local. The optimiser's state, after lemoe_adamw_begin: updates done and moments. The parameters are not part of it. */
+/* Local. The optimiser's state, after lemoe_adamw_begin: updates done and moments. The parameters are not part of it.
+ */
 lemoe_status lemoe_adamw_visit(lemoe_adamw *adamw, lemoe_device *device, const lemoe_param *params, int64_t n_params,
                                lemoe_state *state) LEMOE_MUST_CHECK;
 

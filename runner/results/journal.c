@@ -65,8 +65,7 @@ lemoe_status lemoe_journal_create(const char *path, lemoe_journal **out) {
 }
 
 /* Length and next sequence number at the last commit. */
-static lemoe_status find_last_commit(const char *path, bool may_have_ended, int64_t *n_committed,
-                                     uint64_t *sequence) {
+static lemoe_status find_last_commit(const char *path, bool may_have_ended, int64_t *n_committed, uint64_t *sequence) {
     lemoe_journal_reader reader = {.name = path};
     lemoe_frame frame;
     unsigned char *data = NULL;

@@ -23,7 +23,7 @@ typedef enum lemoe_frame_kind {
     LEMOE_FRAME_ATTRIBUTE = 2,
     LEMOE_FRAME_ROWS = 3,
     LEMOE_FRAME_COMMIT = 4,
-    LEMOE_FRAME_END = 5, /* commits, and nothing follows; its payload is the run's summary */
+    LEMOE_FRAME_END = 5,       /* commits, and nothing follows; its payload is the run's summary */
     LEMOE_FRAME_CHECKPOINT = 6 /* since 1.1: names saved state that the run can go on from */
 } lemoe_frame_kind;
 

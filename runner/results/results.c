@@ -3,6 +3,7 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "runner/io/atomic_file.h"
 #include "runner/io/file.h"
 #include "runner/io/lease.h"
 #include "runner/results/publish_run.h"
@@ -15,12 +16,12 @@ struct lemoe_results {
     lemoe_schema *schema;
     lemoe_lease *lease;
     lemoe_journal *journal;
-    lemoe_replay *replay;                 /* of our own journal, for publishing; made when needed */
-    lemoe_payload payload;                /* reused from frame to frame */
-    lemoe_payload header;                 /* of the journal */
+    lemoe_replay *replay;  /* of our own journal, for publishing; made when needed */
+    lemoe_payload payload; /* reused from frame to frame */
+    lemoe_payload header;  /* of the journal */
     char *run_id;
     int64_t checkpoints[LEMOE_RESULTS_CHECKPOINTS]; /* of a reopened journal */
-    double publish_seconds, next_publish; /* next: monotonic; 0 at first, so the first commit publishes */
+    double publish_seconds, next_publish;           /* next: monotonic; 0 at first, so the first commit publishes */
 };
 
 /* ---- opening ---- */
@@ -129,6 +130,7 @@ lemoe_status lemoe_results_open(const lemoe_results_args *args, lemoe_results **
     LEMOE_TRY_GOTO(lemoe_mem_printf(&results->h5_path, "%s/%s.h5", args->folder, args->run_id));
     LEMOE_TRY_GOTO(lemoe_file_make_folders(args->folder));
     LEMOE_TRY_GOTO(lemoe_lease_acquire(results->journal_path, &results->lease));
+    lemoe_atomic_file_sweep(results->h5_path);
     LEMOE_TRY_GOTO(check_replaceable(results->journal_path));
     LEMOE_TRY_GOTO(reopen_journal(results, args->identity));
     if (!results->journal) LEMOE_TRY_GOTO(begin_journal(results));

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 enum { NAME_BYTES = 32 };
-static const char *const prefix = "checkpoint-", *const dot_prefix = ".checkpoint-";
+static const char *const prefix = "checkpoint-";
 
 static bool is_first(const lemoe_checkpoints *c) { return lemoe_comm_rank(c->comm) == 0; }
 
@@ -23,8 +23,9 @@ static void name_of(int64_t serial, char out[NAME_BYTES]) {
 /* Frozen parts have names, the others numbers. */
 static bool is_wanted(const lemoe_checkpoints *c, const char *file) {
     long long serial = 0;
-    if (strncmp(file, dot_prefix, strlen(dot_prefix)) == 0) return false; /* left by a process that was killed */
-    if (strncmp(file, prefix, strlen(prefix)) != 0) return true;          /* not ours */
+    bool is_dot_file = file[0] == '.' && strcmp(file, ".") != 0 && strcmp(file, "..") != 0;
+    if (is_dot_file) return false;                               /* begun by a process that was killed */
+    if (strncmp(file, prefix, strlen(prefix)) != 0) return true; /* not a checkpoint */
     if (c->kept[0] == 0) return false;
     if (sscanf(file + strlen(prefix), "%18lld-", &serial) != 1) return true;
     return serial == c->kept[0] || serial == c->kept[1];
@@ -110,8 +111,7 @@ static lemoe_status load_one(lemoe_checkpoints *c, int64_t serial, const lemoe_c
 lemoe_status lemoe_checkpoints_load(lemoe_checkpoints *c, const lemoe_checkpoints_target *target, lemoe_state **state) {
     int64_t serials[LEMOE_RESULTS_CHECKPOINTS + 1] = {0};
     *state = NULL;
-    if (c->results)
-        memcpy(serials, lemoe_results_checkpoints(c->results), LEMOE_RESULTS_CHECKPOINTS * sizeof *serials);
+    if (c->results) memcpy(serials, lemoe_results_checkpoints(c->results), LEMOE_RESULTS_CHECKPOINTS * sizeof *serials);
     LEMOE_TRY(lemoe_comm_broadcast_bytes(c->comm, 0, serials, sizeof serials));
     for (int i = 0; i < LEMOE_RESULTS_CHECKPOINTS && serials[i] > 0 && !*state; i++) {
         LEMOE_TRY(load_one(c, serials[i], target, state));

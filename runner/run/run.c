@@ -254,7 +254,7 @@ static lemoe_status score_batch(run *r, int64_t batch) {
     tell(r, NULL);
     r->progress.immediate[0] = r->progress.immediate[1] = r->progress.immediate[2] = NAN;
     return batch + 1 < r->context.n_batch && run_is_milestone(r, batch + 1) ? score_milestone(r, batch + 1, false)
-                                                                        : LEMOE_OK;
+                                                                            : LEMOE_OK;
 }
 
 static lemoe_status commit_batch(run *r, int64_t batch, double seconds) {
@@ -337,7 +337,8 @@ static lemoe_status close_run(run *r, lemoe_status status) {
     lemoe_status proved = r->world->model ? lemoe_llama_seams_clear(r->world->model) : LEMOE_OK;
     if (status == LEMOE_OK) status = agree(r, proved);
     if (r->results) {
-        const char *word = status == LEMOE_OK ? "complete" : r->is_interrupted ? "interrupted" : "failed";
+        bool stopped = status == LEMOE_ERR_STATE && r->is_interrupted;
+        const char *word = status == LEMOE_OK ? "complete" : stopped ? "interrupted" : "failed";
         lemoe_status finished = lemoe_results_finish(r->results, word, status == LEMOE_OK ? "" : lemoe_error_message());
         if (status == LEMOE_OK) status = finished;
     }

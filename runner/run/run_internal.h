@@ -28,6 +28,7 @@ typedef struct run {
     lemoe_evaluator *evaluator;
     lemoe_routing *routing;
     int64_t n_step, n_milestone; /* rows put so far */
+    bool is_interrupted;         /* by a signal that some rank saw: equal on all ranks */
     lemoe_status sticky;         /* first failure inside a tick: reported, and agreed on, at the next update */
     double next_commit;
     double batch_began, batch_earlier; /* the batch's time: since it began here, and before this execution */

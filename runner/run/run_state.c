@@ -82,40 +82,39 @@ static lemoe_status save(run *r) {
 
 /* ---- when ---- */
 
-/* Collective. What one rank wants, all do: clocks and signals differ between ranks. */
-static lemoe_status ask(run *r, bool *is_due, int *signal) {
+/* Collective. What one rank wants, all do: clocks differ, and mpirun hands signals to the ranks one by one. */
+static lemoe_status ask(run *r, bool *is_due) {
     int32_t wish[2] = {r->is_first && lemoe_clock_seconds() >= r->next_checkpoint, lemoe_signals_pending()};
     LEMOE_TRY(lemoe_comm_allreduce_max(r->world->comm, lemoe_tensor_1d(wish, LEMOE_I32, 2)));
     *is_due = wish[0] != 0;
-    *signal = wish[1];
-    if (*signal) lemoe_signals_note(*signal);
+    r->is_interrupted = wish[1] != 0;
+    if (r->is_interrupted) lemoe_signals_note(wish[1]);
     return LEMOE_OK;
 }
 
-static lemoe_status stop_at(const run *r, int signal, int64_t batch) {
-    return lemoe_raise(LEMOE_ERR_STATE, "interrupted by signal %d in batch %lld of %lld; the same command goes on",
-                       signal, (long long)batch + 1, (long long)r->context.n_batch);
+static lemoe_status stop_if_asked(const run *r) {
+    LEMOE_CHECK(!r->is_interrupted, LEMOE_ERR_STATE, "interrupted by signal %d at batch %lld of %lld",
+                lemoe_signals_pending(), (long long)r->position.batch + 1, (long long)r->context.n_batch);
+    return LEMOE_OK;
 }
 
 lemoe_status run_check_signals(void *context) {
     run *r = context;
     bool is_due = false;
-    int signal = 0;
-    LEMOE_TRY(ask(r, &is_due, &signal));
-    return signal ? stop_at(r, signal, r->position.batch) : LEMOE_OK;
+    LEMOE_TRY(ask(r, &is_due));
+    return stop_if_asked(r);
 }
 
 lemoe_status run_between_updates(void *context, lemoe_state_visit visit, void *training) {
     run *r = context;
     bool is_due = false;
-    int signal = 0;
-    LEMOE_TRY(ask(r, &is_due, &signal));
-    if (!is_due && !signal) return LEMOE_OK;
+    LEMOE_TRY(ask(r, &is_due));
+    if (!is_due && !r->is_interrupted) return LEMOE_OK;
     r->position.is_trained = false;
     r->visit_training = visit;
     r->training = training;
     LEMOE_TRY(save(r));
-    return signal ? stop_at(r, signal, r->position.batch) : LEMOE_OK;
+    return stop_if_asked(r);
 }
 
 lemoe_status run_save_trained(run *r, int64_t batch) {
@@ -154,8 +153,8 @@ static void tell_where(const run *r) {
 lemoe_status run_resume(run *r) {
     char *path = NULL;
     lemoe_checkpoints_target target = {visit_run, reset, r};
-    LEMOE_TRY(lemoe_comm_agree(
-        r->world->comm, lemoe_mem_printf(&path, "%s/runs/%s", r->args->output_folder, r->args->run_id)));
+    LEMOE_TRY(lemoe_comm_agree(r->world->comm,
+                               lemoe_mem_printf(&path, "%s/runs/%s", r->args->output_folder, r->args->run_id)));
     lemoe_status status = lemoe_checkpoints_open(r->world->comm, path, r->results, &r->checkpoints);
     lemoe_mem_free(path);
     LEMOE_TRY(status);

@@ -4,7 +4,7 @@
 build=$(cd "$1" && pwd)
 . "$(dirname "$0")/lint.sh"
 
-declare -A prefix=([liblemoe_kernels.a]='cpu_' [liblemoe_model.a]='llama_')
+declare -A prefix=([liblemoe_kernels.a]='cpu_' [liblemoe_model.a]='llama_' [liblemoe_run.a]='run_' [liblemoe_state.a]='state_')
 
 libraries=$(find "$build"/{kernels,runner} -name 'liblemoe_*.a' | sort)
 [[ $libraries ]] || complain "symbols: no library below $build; build first"
