@@ -18,7 +18,7 @@ static lemoe_evaluator *open_evaluator(world_fixture *f, const lemoe_eval_stream
     lemoe_evaluator *evaluator = NULL;
     lemoe_evaluator_args args = {
         {f->w.model, CUT, 1000, f->w.arena, NULL},
-        stream, results, true, true
+        stream, results, true, true, NULL, NULL
     };
     assert_ok(lemoe_evaluator_create(&args, &evaluator));
     return evaluator;
