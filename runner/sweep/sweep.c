@@ -195,7 +195,8 @@ static lemoe_status work(lemoe_launch *launch, lemoe_sweep *sweep, int *exit_sta
     bool is_first = lemoe_comm_rank(world) == 0;
     if (is_first) status = open_on_first(launch, sweep, &estimates, &coordinator);
     LEMOE_TRY_GOTO(lemoe_comm_agree(world, status));
-    LEMOE_TRY_GOTO(lemoe_worker_run(launch, sweep, coordinator));
+    lemoe_worker_args args = {launch, sweep, coordinator, lemoe_run_execute};
+    LEMOE_TRY_GOTO(lemoe_worker_run(&args));
     if (is_first) status = close_on_first(sweep, coordinator, estimates, exit_status);
     LEMOE_TRY_GOTO(lemoe_comm_agree(world, status));
     status = lemoe_comm_broadcast_bytes(world, 0, exit_status, sizeof *exit_status);

@@ -5,7 +5,6 @@
 #include "kernels/base/mem.h"
 #include "runner/io/lease.h"
 #include "runner/io/signals.h"
-#include "runner/run/run.h"
 #include "runner/sweep/coordinator.h"
 #include "runner/sweep/messages.h"
 #include "runner/sweep/table.h"
@@ -30,6 +29,7 @@ typedef struct worker {
     lemoe_mailbox *mailbox;
     const lemoe_sweep *sweep;
     lemoe_coordinator *coordinator; /* rank 0 */
+    lemoe_status (*execute)(const lemoe_run_args *args);
     lemoe_tick *tick;
     membership team;
     /* what messages said */
@@ -169,7 +169,7 @@ static lemoe_status do_run(worker *w, int64_t index) {
     w->measures = (lemoe_run_measures){
         .loss = (double)NAN, .immediate = {(double)NAN, (double)NAN, (double)NAN}
     };
-    lemoe_status ended = lemoe_run_execute(&args);
+    lemoe_status ended = w->execute(&args);
     LEMOE_TRY(w->broken);
     return w->team.is_leader ? tell_done(w, ended) : LEMOE_OK;
 }
@@ -227,13 +227,14 @@ static lemoe_status work(worker *w) {
     }
 }
 
-lemoe_status lemoe_worker_run(lemoe_launch *launch, const lemoe_sweep *sweep, lemoe_coordinator *coordinator) {
-    worker w = {.launch = launch,
-                .mailbox = lemoe_launch_mailbox(launch),
-                .sweep = sweep,
-                .coordinator = coordinator,
+lemoe_status lemoe_worker_run(const lemoe_worker_args *args) {
+    worker w = {.launch = args->launch,
+                .mailbox = lemoe_launch_mailbox(args->launch),
+                .sweep = args->sweep,
+                .coordinator = args->coordinator,
+                .execute = args->execute,
                 .run = -1};
     lemoe_status status = work(&w);
     lemoe_tick_destroy(w.tick);
-    return lemoe_comm_keep_step(lemoe_launch_world(launch), status);
+    return lemoe_comm_keep_step(lemoe_launch_world(args->launch), status);
 }

@@ -6,13 +6,21 @@
 #ifndef RUNNER_SWEEP_WORKER_H
 #define RUNNER_SWEEP_WORKER_H
 
+#include "runner/run/run.h"
 #include "runner/sweep/sweep.h"
 
 struct lemoe_coordinator;
 
-/* Collective on the launch. coordinator: on rank 0, NULL elsewhere; borrowed. Returns when all runs have ended. A
- * failure here is one of the machinery, not of a run: the job cannot go on. */
-lemoe_status lemoe_worker_run(lemoe_launch *launch, const lemoe_sweep *sweep,
-                              struct lemoe_coordinator *coordinator) LEMOE_MUST_CHECK;
+typedef struct lemoe_worker_args {
+    lemoe_launch *launch;
+    const lemoe_sweep *sweep;
+    struct lemoe_coordinator *coordinator; /* on rank 0, NULL elsewhere; borrowed */
+    /* what a run is: lemoe_run_execute, or a stand-in that measures what is around it */
+    lemoe_status (*execute)(const lemoe_run_args *args);
+} lemoe_worker_args;
+
+/* Collective on the launch. Returns when all runs have ended. A failure here is one of the machinery, not of a run: the
+ * job cannot go on. */
+lemoe_status lemoe_worker_run(const lemoe_worker_args *args) LEMOE_MUST_CHECK;
 
 #endif
