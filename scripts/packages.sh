@@ -15,6 +15,7 @@ test_packages=(
     python3 python3-h5py python3-numpy hdf5-tools        # what was published, read by other programs
     python3-matplotlib python3-pandas                    # analysis/
     clang-format universal-ctags binutils                # tests/lint
+    slurm-wlm slurmctld slurmd slurm-client munge        # tests/slurm starts a Slurm of its own
 )
 [[ ${1:-} == --tests ]] && packages+=("${test_packages[@]}")
 
