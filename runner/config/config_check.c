@@ -75,9 +75,19 @@ static void name_from_file(const char *path, lemoe_text out) {
 
 /* A key that the planner does not read must not make two runs of one: it takes its default. */
 static void forget_unread_order(lemoe_config *out) {
-    bool is_file = strcmp(out->order.planner, "file") == 0;
-    if (is_file) out->order.seed = 0;
-    if (is_file || strcmp(out->order.planner, "random") == 0) out->order.restarts = DEFAULT_RESTARTS;
+    static const struct {
+        const char *planner;
+        bool reads_seed, reads_restarts;
+    } readers[] = {
+        {"file",         false, false},
+        {"random",       true,  false},
+        {"hierarchical", false, false},
+    };
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
+        if (strcmp(out->order.planner, readers[i].planner) != 0) continue;
+        if (!readers[i].reads_seed) out->order.seed = 0;
+        if (!readers[i].reads_restarts) out->order.restarts = DEFAULT_RESTARTS;
+    }
 }
 
 static lemoe_status derive(const lemoe_config_source *source, lemoe_config_chosen chosen, lemoe_config *out) {

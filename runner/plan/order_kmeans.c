@@ -1,9 +1,6 @@
 /*
  * k-means (Lloyd 1982) from k-means++ starts (Arthur and Vassilvitskii 2007), one cluster a batch.
- *
- * Centres are never formed: the squared distance of x to the mean of a cluster C is, with the products G of rows,
- *     G(x,x) - 2/|C| sum_{j in C} G(x,j) + 1/|C|^2 sum_{i,j in C} G(i,j)
- * so an iteration costs n^2 additions whatever the width of the features and the number of clusters.
+ * An iteration costs n^2 additions, whatever the width of the features and the number of clusters (plan_clusters.c).
  */
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
@@ -57,28 +54,6 @@ static void assign(kmeans *s) {
     }
 }
 
-static void count(kmeans *s) {
-    memset(s->size, 0, (size_t)s->k * sizeof *s->size);
-    for (int64_t i = 0; i < s->n; i++) s->size[s->label[i]]++;
-}
-
-/* Distances to the means of the present clusters. One that lost all its points (which takes points that coincide) has
- * no mean and stays empty; balancing fills it. */
-static void measure(kmeans *s) {
-    memset(s->inner, 0, (size_t)s->k * sizeof *s->inner);
-    for (int64_t i = 0; i < s->n; i++) {
-        double *sum = s->distance + i * s->k;
-        memset(sum, 0, (size_t)s->k * sizeof *sum);
-        for (int64_t j = 0; j < s->n; j++) sum[s->label[j]] += s->gram[i * s->n + j];
-        s->inner[s->label[i]] += sum[s->label[i]];
-    }
-    for (int64_t i = 0; i < s->n; i++)
-        for (int64_t c = 0; c < s->k; c++) {
-            double *x = &s->distance[i * s->k + c], size = (double)s->size[c];
-            *x = size > 0 ? fmax(s->gram[i * s->n + i] - 2 * *x / size + s->inner[c] / (size * size), 0) : INFINITY;
-        }
-}
-
 /* The point at which the running sum of weights passes u times the whole; any point where all weights are 0. */
 static int64_t pick(const double *weight, int64_t n, double u) {
     double total = 0, sum = 0;
@@ -112,8 +87,7 @@ static void lloyd(kmeans *s, lemoe_rng rng) {
     start(s, rng);
     for (int iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
         double before = s->inertia;
-        count(s);
-        measure(s);
+        lemoe_plan_measure(s->gram, s->n, s->k, s->label, s->size, s->inner, s->distance);
         assign(s);
         if (before - s->inertia <= tolerance * before) break;
     }
@@ -130,20 +104,35 @@ static void best_of(const lemoe_plan_args *args, kmeans *best, kmeans *trial) {
     }
 }
 
-lemoe_status lemoe_order_kmeans(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan) {
+lemoe_status lemoe_plan_kmeans(const lemoe_plan_args *args, const double *gram, int64_t n, int64_t k, int64_t *label,
+                               double *distance) {
     lemoe_status status = LEMOE_OK;
-    double *gram = NULL;
     kmeans best = {0}, trial = {0};
     LEMOE_CHECK(args->restarts > 0, LEMOE_ERR_ARG, "k-means with %lld restarts", (long long)args->restarts);
-    LEMOE_TRY_GOTO(lemoe_plan_gram(rows, &gram));
-    LEMOE_TRY_GOTO(create(gram, plan->n_edit, plan->n_batch, &best));
-    LEMOE_TRY_GOTO(create(gram, plan->n_edit, plan->n_batch, &trial));
+    LEMOE_TRY_GOTO(create(gram, n, k, &best));
+    LEMOE_TRY_GOTO(create(gram, n, k, &trial));
     best_of(args, &best, &trial);
-    lemoe_clusters clusters = {.gram = gram, .distance = best.distance, .label = best.label, .n = best.n, .k = best.k};
-    LEMOE_TRY_GOTO(lemoe_plan_from_clusters(&clusters, args->batch_size, plan));
+    memcpy(label, best.label, (size_t)n * sizeof *label);
+    memcpy(distance, best.distance, (size_t)(n * k) * sizeof *distance);
 out:
     destroy(&best);
     destroy(&trial);
+    return status;
+}
+
+lemoe_status lemoe_order_kmeans(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan) {
+    lemoe_status status = LEMOE_OK;
+    int64_t n = plan->n_edit, k = plan->n_batch, *label = NULL;
+    double *gram = NULL, *distance = NULL;
+    LEMOE_TRY_GOTO(lemoe_plan_gram(rows, &gram));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *label, &label));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, (size_t)k * sizeof *distance, &distance));
+    LEMOE_TRY_GOTO(lemoe_plan_kmeans(args, gram, n, k, label, distance));
+    lemoe_clusters clusters = {.gram = gram, .distance = distance, .label = label, .n = n, .k = k};
+    LEMOE_TRY_GOTO(lemoe_plan_from_clusters(&clusters, args->batch_size, plan));
+out:
+    lemoe_mem_free(label);
+    lemoe_mem_free(distance);
     lemoe_mem_free(gram);
     return status;
 }

@@ -14,9 +14,11 @@ typedef struct planner {
 
 /* The only place that lists planners. */
 static const planner planners[] = {
-    {"file",   false, lemoe_order_file  },
-    {"random", false, lemoe_order_random},
-    {"kmeans", true,  lemoe_order_kmeans},
+    {"file",         false, lemoe_order_file        },
+    {"random",       false, lemoe_order_random      },
+    {"kmeans",       true,  lemoe_order_kmeans      },
+    {"hierarchical", true,  lemoe_order_hierarchical},
+    {"round_robin",  true,  lemoe_order_round_robin },
 };
 enum { N_PLANNER = sizeof planners / sizeof *planners };
 

@@ -22,7 +22,7 @@ typedef struct lemoe_plan {
 } lemoe_plan;
 
 typedef struct lemoe_plan_args {
-    const char *planner;   /* file | random | kmeans */
+    const char *planner;   /* file | random | kmeans | hierarchical | round_robin */
     const float *features; /* [n_edit, d] rows in dataset order; NULL only for planners that do not need them (then no
                               similarity) */
     int64_t n_edit, d, batch_size;

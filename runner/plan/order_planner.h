@@ -15,6 +15,8 @@ typedef lemoe_status (*lemoe_planner_fn)(const lemoe_plan_args *args, const lemo
 lemoe_status lemoe_order_file(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
 lemoe_status lemoe_order_random(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
 lemoe_status lemoe_order_kmeans(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
+lemoe_status lemoe_order_hierarchical(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
+lemoe_status lemoe_order_round_robin(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
 
 /* Local. Scales each row to length 1 in *unit, [n, d], which the caller frees. */
 lemoe_status lemoe_plan_normalise(const float *features, int64_t n, int64_t d, double **unit) LEMOE_MUST_CHECK;
@@ -30,6 +32,14 @@ typedef struct lemoe_clusters {
     const int64_t *label;   /* [n] */
     int64_t n, k;
 } lemoe_clusters;
+
+/* Local. Squared distances [n, k] of points to the means of labelled clusters, infinite where a cluster has no point;
+ * size[k], inner[k]: scratch, afterwards points and sum of products within each cluster. */
+void lemoe_plan_measure(const double *gram, int64_t n, int64_t k, const int64_t *label, int64_t *size, double *inner,
+                        double *distance);
+/* Local. k-means of rows, the best of args->restarts: label[n] and distance[n, k], the caller's. */
+lemoe_status lemoe_plan_kmeans(const lemoe_plan_args *args, const double *gram, int64_t n, int64_t k, int64_t *label,
+                               double *distance) LEMOE_MUST_CHECK;
 
 /* Local. Balances clusters to the batch size, chains them, and fills plan->edit and plan->cluster. */
 lemoe_status lemoe_plan_from_clusters(const lemoe_clusters *clusters, int64_t batch_size,

@@ -1,10 +1,36 @@
-/* From clusters of any size to batches of one size, and their order. */
+/*
+ * From clusters of any size to batches of one size, and their order.
+ *
+ * Centres are never formed: the squared distance of x to the mean of a cluster C is, with the products G of rows,
+ *     G(x,x) - 2/|C| sum_{j in C} G(x,j) + 1/|C|^2 sum_{i,j in C} G(i,j)
+ */
 #include "kernels/base/mem.h"
 #include "runner/plan/order_planner.h"
 
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* A cluster that lost all its points (which takes points that coincide) has no mean and stays empty; balancing fills
+ * it. */
+void lemoe_plan_measure(const double *gram, int64_t n, int64_t k, const int64_t *label, int64_t *size, double *inner,
+                        double *distance) {
+    memset(size, 0, (size_t)k * sizeof *size);
+    memset(inner, 0, (size_t)k * sizeof *inner);
+    for (int64_t i = 0; i < n; i++) {
+        double *sum = distance + i * k;
+        memset(sum, 0, (size_t)k * sizeof *sum);
+        for (int64_t j = 0; j < n; j++) sum[label[j]] += gram[i * n + j];
+        inner[label[i]] += sum[label[i]];
+        size[label[i]]++;
+    }
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t c = 0; c < k; c++) {
+            double *x = &distance[i * k + c], points = (double)size[c];
+            *x = points > 0 ? fmax(gram[i * n + i] - 2 * *x / points + inner[c] / (points * points), 0) : INFINITY;
+        }
+}
 
 typedef struct pair {
     double distance;

@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { MAX_OVERRIDES = 4, MAX_INPUT = 1 << 16, MAX_COMMAS = 24 };
 
 static const char *const methods[] = {"none", "lemoe", "moe", "ft_m", NULL};
-static const char *const planners[] = {"file", "random", "kmeans", NULL};
+static const char *const planners[] = {"file", "random", "kmeans", "hierarchical", "round_robin", NULL};
 
 static int64_t load(const char *text, size_t n, const char *const *overrides, int64_t n_override,
                     lemoe_sweep_spec **out) {
