@@ -200,7 +200,12 @@ def make_world():
         for i, subject in enumerate(names):
             kept = rng.choice(relations)  # of an edited subject: the one relation that nobody edits
             for relation in relations:
-                role = "far" if subject_type in N_FAR else "background" if i >= n_edited else "same" if relation is kept else "edit"
+                if subject_type in N_FAR:
+                    role = "far"
+                elif i >= n_edited:
+                    role = "background"
+                else:
+                    role = "same" if relation is kept else "edit"
                 facts.append(Fact(subject, relation, rng.choice(objects[relation.object_type]), role,
                                   *split_wordings(rng, relation)))
     return World(facts, objects)
@@ -324,6 +329,15 @@ def rotate(x, cos, sin):
     return x * cos + torch.cat((-b, a), dim=-1) * sin
 
 
+def attend(q, k, v):
+    if hasattr(F, "scaled_dot_product_attention"):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    n = q.shape[-2]  # PyTorch 1.13
+    later = torch.ones(n, n, dtype=torch.bool).triu(1)
+    scores = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).float().masked_fill(later, -math.inf)
+    return scores.softmax(-1).to(v.dtype) @ v
+
+
 class Attention(nn.Module):
     def __init__(self, c):
         super().__init__()
@@ -339,7 +353,7 @@ class Attention(nn.Module):
         q, k, v = (p(x).view(b, n, -1, self.d_head).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj))
         q, k = rotate(q, cos, sin).to(v.dtype), rotate(k, cos, sin).to(v.dtype)
         k, v = (t.repeat_interleave(self.n_head // self.n_kv, dim=1) for t in (k, v))
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = attend(q, k, v)
         return self.o_proj(x.transpose(1, 2).reshape(b, n, -1))
 
 
@@ -605,7 +619,7 @@ def rounded(model):
     return {name: p.detach().to(torch.bfloat16).contiguous() for name, p in model.state_dict().items()}
 
 
-def write_text(path, value, **how):
+def write_json(path, value, **how):
     with open(path, "w", encoding="utf-8") as f:
         json.dump(value, f, ensure_ascii=False, **how)
         f.write("\n")
@@ -617,14 +631,15 @@ def write_world(model, tokenizer_bytes, records):
     folder = os.path.join(work, "model")
     os.mkdir(folder)
     safetensors.torch.save_file(rounded(model), os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
-    write_text(os.path.join(folder, "config.json"), CONFIG, indent=2)
-    write_text(os.path.join(folder, "tokenizer_config.json"), {
+    write_json(os.path.join(folder, "config.json"), CONFIG, indent=2)
+    write_json(os.path.join(folder, "tokenizer_config.json"), {
         "tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eos_token": False, "bos_token": "<s>",
         "eos_token": "</s>", "unk_token": "<unk>", "clean_up_tokenization_spaces": False, "legacy": False,
         "model_max_length": CONFIG["max_position_embeddings"]}, indent=2)
     with open(os.path.join(folder, "tokenizer.model"), "wb") as f:
         f.write(tokenizer_bytes)
-    write_text(os.path.join(work, "data.json"), records, indent=1)
+    write_json(os.path.join(work, "data.json"), records, indent=1)
+    os.chmod(os.path.join(folder, "model.safetensors"), 0o644)
     os.makedirs(os.path.join(HERE, "model"), exist_ok=True)
     for name in os.listdir(folder):
         os.replace(os.path.join(folder, name), os.path.join(HERE, "model", name))
