@@ -103,6 +103,10 @@ typedef struct lemoe_results_summary {
  * last frame alone. Errors: IO; FORMAT and UNSUPPORTED as lemoe_results_publish. Free after success. */
 lemoe_status lemoe_results_read_summary(const char *journal_path, lemoe_results_summary *out) LEMOE_MUST_CHECK;
 void lemoe_results_summary_free(lemoe_results_summary *summary);
+/* Local. A root attribute that a journal has committed: its text ("" for a number; the caller frees), and its value (0
+ * for a text). Errors: as lemoe_results_read_summary; FORMAT when it is not there. */
+lemoe_status lemoe_results_read_attribute(const char *journal_path, const char *name, char **text,
+                                          int64_t *value) LEMOE_MUST_CHECK;
 /* Local. How many numbers a journal has committed: grows as the run gets further, and only then. 0 without a journal.
  * Errors: as lemoe_results_read_summary. */
 lemoe_status lemoe_results_count_values(const char *journal_path, int64_t *out) LEMOE_MUST_CHECK;

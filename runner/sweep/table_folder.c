@@ -4,6 +4,7 @@
 #include "kernels/base/mem.h"
 #include "runner/io/file.h"
 #include "runner/sweep/claim.h"
+#include "runner/sweep/rebuild.h"
 
 #include <dirent.h>
 #include <math.h>
@@ -164,20 +165,42 @@ out:
     return status;
 }
 
+/* Folders that a launch made for runs that have committed nothing are left out. */
+static lemoe_status keep_journals(const char *output_folder, journal_names *list) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < list->n; i++) {
+        char *journal = NULL;
+        LEMOE_TRY(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, list->names[i]));
+        bool is_there = lemoe_file_exists(journal);
+        lemoe_mem_free(journal);
+        if (is_there)
+            list->names[n++] = list->names[i];
+        else
+            lemoe_mem_free(list->names[i]);
+    }
+    list->n = n;
+    return LEMOE_OK;
+}
+
+static lemoe_status republish_run(const char *output_folder, const char *name, bool salvage, FILE *out) {
+    char *journal = NULL, *h5 = NULL;
+    lemoe_status status = lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, name);
+    if (status == LEMOE_OK) status = lemoe_mem_printf(&h5, "%s/runs/%s.h5", output_folder, name);
+    if (status == LEMOE_OK) status = lemoe_results_publish(journal, h5, salvage);
+    if (status == LEMOE_OK) (void)fprintf(out, "%s\n", h5);
+    lemoe_mem_free(journal);
+    lemoe_mem_free(h5);
+    return status;
+}
+
 lemoe_status lemoe_table_republish(const char *output_folder, bool salvage, FILE *out) {
     lemoe_status status = LEMOE_OK;
     journal_names list = {0};
     LEMOE_TRY_GOTO(list_journals(output_folder, &list));
-    for (int64_t i = 0; i < list.n; i++) {
-        char *journal = NULL, *h5 = NULL;
-        status = lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, list.names[i]);
-        if (status == LEMOE_OK) status = lemoe_mem_printf(&h5, "%s/runs/%s.h5", output_folder, list.names[i]);
-        if (status == LEMOE_OK) status = lemoe_results_publish(journal, h5, salvage);
-        if (status == LEMOE_OK) (void)fprintf(out, "%s\n", h5);
-        lemoe_mem_free(journal);
-        lemoe_mem_free(h5);
-        LEMOE_TRY_GOTO(status);
-    }
+    LEMOE_TRY_GOTO(keep_journals(output_folder, &list));
+    for (int64_t i = 0; i < list.n; i++) LEMOE_TRY_GOTO(republish_run(output_folder, list.names[i], salvage, out));
+    LEMOE_TRY_GOTO(lemoe_rebuild_sweep(output_folder, list.names, list.n));
+    (void)fprintf(out, "%s/sweep.h5\n", output_folder);
 out:
     free_names(&list);
     return status;
