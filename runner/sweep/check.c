@@ -177,8 +177,10 @@ static lemoe_status check_all(lemoe_sweep *sweep, lemoe_checked_inputs *in, lemo
     for (int64_t i = 0; i < sweep->n_run; i++) {
         LEMOE_TRY(lemoe_sweep_config(sweep, i, config));
         LEMOE_TRY(check_run(&sweep->runs[i], config, in, n_rank));
-        LEMOE_CHECK(strcmp(config->output.dir, sweep->output_folder) == 0, LEMOE_ERR_CONFIG,
-                    "output.dir: runs of one sweep share one folder; do not sweep it");
+        LEMOE_CHECK(
+            strcmp(config->output.dir, sweep->output_folder) == 0, LEMOE_ERR_CONFIG,
+            "output.dir: all runs of a launch share one folder, and this one has %s beside %s; give --output DIR",
+            config->output.dir, sweep->output_folder);
     }
     return LEMOE_OK;
 }

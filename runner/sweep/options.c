@@ -136,7 +136,7 @@ static lemoe_status read_shard(lemoe_options *options) {
 static lemoe_status check(lemoe_options *options) {
     LEMOE_TRY(read_quarantine(options));
     LEMOE_TRY(read_shard(options));
-    LEMOE_CHECK(options->command != LEMOE_COMMAND_RUN || options->config_path, LEMOE_ERR_CONFIG,
+    LEMOE_CHECK(options->command != LEMOE_COMMAND_RUN || options->n_config > 0, LEMOE_ERR_CONFIG,
                 "command line: no configuration given; usage: lemoe-run CONFIG.yaml [KEY=VALUE ...] (--help for more)");
     LEMOE_CHECK(!options->json || options->command == LEMOE_COMMAND_STATUS, LEMOE_ERR_CONFIG,
                 "command line: --json goes with --status DIR");
@@ -147,17 +147,15 @@ static lemoe_status check(lemoe_options *options) {
 
 lemoe_status lemoe_options_parse(int argc, char **argv, lemoe_options *out) {
     *out = (lemoe_options){.command = LEMOE_COMMAND_RUN};
+    LEMOE_TRY(lemoe_mem_alloc(argc, sizeof *out->config_paths, &out->config_paths));
     LEMOE_TRY(lemoe_mem_alloc(argc, sizeof *out->overrides, &out->overrides));
     LEMOE_TRY(lemoe_mem_alloc(argc, sizeof *out->owned, &out->owned));
     for (int i = 1; i < argc; i++) {
         if (argv[i][0] == '-') {
             LEMOE_TRY(parse_flag(argc, argv, &i, out));
-        } else if (!out->config_path && !strchr(argv[i], '=')) {
-            out->config_path = argv[i];
+        } else if (!strchr(argv[i], '=')) {
+            out->config_paths[out->n_config++] = argv[i];
         } else {
-            LEMOE_CHECK(strchr(argv[i], '='), LEMOE_ERR_CONFIG,
-                        "command line: '%s' is neither a flag nor KEY=VALUE, and the configuration is already '%s'",
-                        argv[i], out->config_path);
             LEMOE_TRY(add_override(out, argv[i]));
         }
     }
@@ -169,11 +167,12 @@ void lemoe_options_free(lemoe_options *options) {
     for (int64_t i = 0; i < options->n_owned; i++) lemoe_mem_free(options->owned[i]);
     lemoe_mem_free(options->owned);
     lemoe_mem_free(options->overrides);
+    lemoe_mem_free(options->config_paths);
     *options = (lemoe_options){0};
 }
 
 lemoe_status lemoe_options_help(char **out) {
-    LEMOE_TRY(lemoe_mem_strdup("lemoe-run CONFIG.yaml [KEY=VALUE ...] [flags]\n\n"
+    LEMOE_TRY(lemoe_mem_strdup("lemoe-run CONFIG.yaml [MORE.yaml ...] [KEY=VALUE ...] [flags]\n\n"
                                "Edits facts into a LLaMA-family model, batch after batch, and measures what survives.\n"
                                "Several ranks: mpirun -n 8 lemoe-run CONFIG.yaml. Keys: --describe-config.\n\n",
                                out));

@@ -20,9 +20,10 @@ typedef enum lemoe_command {
 
 typedef struct lemoe_options {
     lemoe_command command;
-    const char *config_path; /* run */
-    const char *folder;      /* status, republish */
-    const char **overrides;  /* [n_override] KEY=VALUE; flags that stand for keys come last, so they win */
+    const char **config_paths; /* run: [n_config] */
+    int64_t n_config;
+    const char *folder;     /* status, republish */
+    const char **overrides; /* [n_override] KEY=VALUE; flags that stand for keys come last, so they win */
     int64_t n_override;
     bool dry_run, retry_failed, fail_fast, salvage, json;
     const char *quarantine;   /* as given; NULL: the default */

@@ -28,13 +28,13 @@ void lemoe_publisher_close(lemoe_publisher *publisher) {
 }
 
 static lemoe_status fill_rows(const lemoe_sweep *sweep, lemoe_sweep_row *rows, char **values) {
-    int64_t n_axis = sweep->spec->n_axis;
+    int64_t n_axis = sweep->n_axis;
     for (int64_t i = 0; i < sweep->n_run; i++) {
         const lemoe_sweep_run *run = &sweep->runs[i];
         lemoe_config config;
         if (n_axis > 0) LEMOE_TRY(lemoe_sweep_config(sweep, i, &config));
         for (int64_t a = 0; a < n_axis; a++)
-            LEMOE_TRY(lemoe_config_value(&config, sweep->spec->axis_key[a], &values[i * n_axis + a]));
+            LEMOE_TRY(lemoe_config_value(&config, sweep->axis_keys[a], &values[i * n_axis + a]));
         rows[i] =
             (lemoe_sweep_row){run->run_id, (const char *const *)(values + i * n_axis), run->tensor_parallel, "cpu"};
     }
@@ -43,14 +43,13 @@ static lemoe_status fill_rows(const lemoe_sweep *sweep, lemoe_sweep_row *rows, c
 
 static lemoe_status write_table(const lemoe_sweep *sweep) {
     lemoe_status status = LEMOE_OK;
-    int64_t n_run = sweep->n_run, n_axis = sweep->spec->n_axis;
+    int64_t n_run = sweep->n_run, n_axis = sweep->n_axis;
     lemoe_sweep_row *rows = NULL;
     char **values = NULL;
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n_run, sizeof *rows, &rows));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n_run * n_axis, sizeof *values, &values));
     LEMOE_TRY_GOTO(fill_rows(sweep, rows, values));
-    LEMOE_TRY_GOTO(lemoe_results_publish_sweep(sweep->output_folder, (const char *const *)sweep->spec->axis_key, n_axis,
-                                               rows, n_run));
+    LEMOE_TRY_GOTO(lemoe_results_publish_sweep(sweep->output_folder, sweep->axis_keys, n_axis, rows, n_run));
 out:
     for (int64_t i = 0; values && i < n_run * n_axis; i++) lemoe_mem_free(values[i]);
     lemoe_mem_free(values);

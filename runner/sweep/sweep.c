@@ -32,27 +32,58 @@ static lemoe_status read_text(lemoe_comm *world, const char *path, char **text, 
     return lemoe_comm_broadcast_bytes(world, 0, *text, (size_t)*n_bytes);
 }
 
-static lemoe_status expand(const lemoe_options *options, const char *text, int64_t n_bytes, lemoe_sweep *out) {
-    lemoe_config_args args = {.path = options->config_path,
+static lemoe_status load_file(lemoe_comm *world, const lemoe_options *options, int64_t i, lemoe_sweep_spec **out) {
+    char *text = NULL;
+    int64_t n_bytes = 0;
+    lemoe_status status = read_text(world, options->config_paths[i], &text, &n_bytes);
+    lemoe_config_args args = {.path = options->config_paths[i],
                               .text = text,
                               .n_bytes = n_bytes,
                               .overrides = options->overrides,
                               .n_override = options->n_override,
                               .methods = lemoe_editor_names(),
                               .planners = lemoe_plan_names()};
-    LEMOE_TRY(lemoe_config_load(&args, &out->spec));
-    LEMOE_TRY(lemoe_mem_alloc(out->spec->n_run, sizeof *out->runs, &out->runs));
-    out->n_run = out->spec->n_run;
-    out->fail_fast = options->fail_fast;
-    for (int64_t i = 0; i < out->n_run; i++) {
-        out->runs[i].spec_index = i;
-        out->runs[i].label = out->spec->run_label[i];
+    if (status == LEMOE_OK) status = lemoe_comm_agree(world, lemoe_config_load(&args, out));
+    lemoe_mem_free(text);
+    return status;
+}
+
+static void add_axes(const lemoe_sweep_spec *spec, lemoe_sweep *sweep) {
+    for (int64_t i = 0; i < spec->n_axis; i++) {
+        bool is_known = false;
+        for (int64_t a = 0; a < sweep->n_axis; a++) is_known |= strcmp(sweep->axis_keys[a], spec->axis_key[i]) == 0;
+        if (!is_known) sweep->axis_keys[sweep->n_axis++] = spec->axis_key[i];
     }
-    return lemoe_mem_strdup(out->spec->first->output.dir, &out->output_folder);
+}
+
+/* The files' runs, one behind the other. */
+static lemoe_status join(lemoe_sweep *out) {
+    int64_t n_run = 0, n_axis = 0;
+    for (int64_t s = 0; s < out->n_spec; s++) {
+        n_run += out->specs[s]->n_run;
+        n_axis += out->specs[s]->n_axis;
+    }
+    LEMOE_TRY(lemoe_mem_alloc(n_run, sizeof *out->runs, &out->runs));
+    LEMOE_TRY(lemoe_mem_alloc(n_axis, sizeof *out->axis_keys, &out->axis_keys));
+    for (int64_t s = 0; s < out->n_spec; s++) {
+        const lemoe_sweep_spec *spec = out->specs[s];
+        add_axes(spec, out);
+        for (int64_t i = 0; i < spec->n_run; i++)
+            out->runs[out->n_run++] = (lemoe_sweep_run){.spec = s, .spec_index = i, .label = spec->run_label[i]};
+    }
+    return lemoe_mem_strdup(out->specs[0]->first->output.dir, &out->output_folder);
+}
+
+static lemoe_status load_files(lemoe_comm *world, const lemoe_options *options, lemoe_sweep *out) {
+    out->fail_fast = options->fail_fast;
+    LEMOE_TRY(lemoe_comm_agree(world, lemoe_mem_alloc(options->n_config, sizeof *out->specs, &out->specs)));
+    for (; out->n_spec < options->n_config; out->n_spec++)
+        LEMOE_TRY(load_file(world, options, out->n_spec, &out->specs[out->n_spec]));
+    return lemoe_comm_agree(world, join(out));
 }
 
 lemoe_status lemoe_sweep_config(const lemoe_sweep *sweep, int64_t index, lemoe_config *out) {
-    return lemoe_config_run(sweep->spec, sweep->runs[index].spec_index, out);
+    return lemoe_config_run(sweep->specs[sweep->runs[index].spec], sweep->runs[index].spec_index, out);
 }
 
 /* ---- what is left to do ---- */
@@ -138,19 +169,15 @@ static lemoe_status broadcast_decisions(lemoe_comm *world, lemoe_sweep *sweep) {
     LEMOE_TRY(lemoe_comm_broadcast_bytes(world, 0, sweep->runs, (size_t)sweep->n_run * sizeof *sweep->runs));
     for (int64_t i = 0; i < sweep->n_run; i++) {
         lemoe_sweep_run *run = &sweep->runs[i];
-        run->label = sweep->spec->run_label[run->spec_index];
+        run->label = sweep->specs[run->spec]->run_label[run->spec_index];
     }
     return LEMOE_OK;
 }
 
 lemoe_status lemoe_sweep_open(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *out) {
     lemoe_comm *world = lemoe_launch_world(launch);
-    char *text = NULL;
-    int64_t n_bytes = 0;
     *out = (lemoe_sweep){0};
-    lemoe_status status = read_text(world, options->config_path, &text, &n_bytes);
-    if (status == LEMOE_OK) status = lemoe_comm_agree(world, expand(options, text, n_bytes, out));
-    lemoe_mem_free(text);
+    lemoe_status status = load_files(world, options, out);
     LEMOE_TRY(status);
     if (lemoe_comm_rank(world) == 0) status = decide(options, lemoe_comm_size(world), out);
     LEMOE_TRY(lemoe_comm_agree(world, status));
@@ -158,7 +185,9 @@ lemoe_status lemoe_sweep_open(lemoe_launch *launch, const lemoe_options *options
 }
 
 void lemoe_sweep_close(lemoe_sweep *sweep) {
-    lemoe_config_free(sweep->spec);
+    for (int64_t i = 0; i < sweep->n_spec; i++) lemoe_config_free(sweep->specs[i]);
+    lemoe_mem_free(sweep->specs);
+    lemoe_mem_free(sweep->axis_keys);
     lemoe_mem_free(sweep->runs);
     lemoe_mem_free(sweep->inputs);
     lemoe_mem_free(sweep->output_folder);
@@ -183,7 +212,7 @@ static lemoe_status close_on_first(lemoe_sweep *sweep, const lemoe_coordinator *
 static lemoe_status open_on_first(lemoe_launch *launch, const lemoe_sweep *sweep, lemoe_estimates **estimates,
                                   lemoe_coordinator **coordinator) {
     LEMOE_TRY(lemoe_estimates_open(sweep->output_folder, estimates));
-    lemoe_coordinator_args args = {launch, sweep, *estimates, sweep->spec->first->output.progress};
+    lemoe_coordinator_args args = {launch, sweep, *estimates, sweep->specs[0]->first->output.progress};
     return lemoe_coordinator_create(&args, coordinator);
 }
 

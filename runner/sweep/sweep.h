@@ -24,7 +24,7 @@ enum { LEMOE_RUN_ID_MAX = 256 };
 
 /* One run of the sweep as the launch sees it. Equal on all ranks. */
 typedef struct lemoe_sweep_run {
-    int64_t spec_index;
+    int64_t spec, spec_index;   /* which file's spec, and which of its runs */
     const char *label;          /* borrowed from the spec */
     char method[32], order[48]; /* for tables: "kmeans seed 3" */
     char run_id[LEMOE_RUN_ID_MAX];
@@ -45,8 +45,11 @@ typedef struct lemoe_sweep_input {
 } lemoe_sweep_input;
 
 typedef struct lemoe_sweep {
-    lemoe_sweep_spec *spec;
-    lemoe_sweep_run *runs; /* [n_run] those of the spec, each identity once */
+    lemoe_sweep_spec **specs; /* [n_spec] one a file */
+    int64_t n_spec;
+    const char **axis_keys; /* [n_axis] of all files; borrowed from the specs */
+    int64_t n_axis;
+    lemoe_sweep_run *runs; /* [n_run] those of the specs, each identity once */
     int64_t n_run, n_repeated, n_todo;
     lemoe_sweep_input *inputs; /* on rank 0 */
     int64_t n_input;

@@ -67,7 +67,8 @@ static lemoe_status make_sweep(lemoe_sweep *out, const char *folder, int64_t n_r
                               .n_bytes = (int64_t)strlen(longer),
                               .methods = lemoe_editor_names(),
                               .planners = lemoe_plan_names()};
-    LEMOE_TRY(lemoe_config_load(&args, &out->spec));
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *out->specs, &out->specs));
+    LEMOE_TRY(lemoe_config_load(&args, &out->specs[out->n_spec++]));
     lemoe_mem_free(longer);
     out->n_run = out->n_todo = n_run;
     LEMOE_TRY(lemoe_mem_alloc(n_run, sizeof *out->runs, &out->runs));
