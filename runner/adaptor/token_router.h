@@ -1,8 +1,12 @@
 /*
  * The conventional router (LEMOE.md 1.4, Shazeer et al. 2017): p = softmax(W_g x) for every token, the top_k largest
- * are used with their probability as weight (not renormalised). The auxiliary balance loss is that of Switch
- * Transformers (Fedus et al. 2022, eq. 4): balance * n_expert * sum_e f_e P_e, f_e the share of a minibatch's routes
- * that go to e (a constant to the gradient), P_e the mean of p_e over its tokens.
+ * are used with their probability as weight (not renormalised). With knowledge anchors (MEMoE) x is followed by the
+ * mean embedding a of the sequence's entity, W_g [x; a] = W x + W_a a, so tokens about one entity share part of their
+ * score.
+ *
+ * The auxiliary balance loss is that of Switch Transformers (Fedus et al. 2022, eq. 4): balance * n_expert * sum_e f_e
+ * P_e, f_e the share of a minibatch's routes that go to e (a constant to the gradient), P_e the mean of p_e over its
+ * tokens.
  */
 #ifndef RUNNER_ADAPTOR_TOKEN_ROUTER_H
 #define RUNNER_ADAPTOR_TOKEN_ROUTER_H
@@ -15,26 +19,35 @@
 typedef struct lemoe_token_router {
     lemoe_device *device;
     int64_t d, n_expert, top_k;
-    lemoe_tensor w;   /* [n_expert, d_model] */
-    lemoe_tensor d_w; /* gradient while training */
+    lemoe_tensor w, w_anchor;     /* [n_expert, d_model]; w_anchor: data NULL without anchors */
+    lemoe_tensor d_w, d_w_anchor; /* gradients while training */
 } lemoe_token_router;
 
 /* Scores of n tokens, in the arena given to forward. */
 typedef struct lemoe_token_scores {
-    lemoe_tensor x;   /* [n, d_model], borrowed */
-    lemoe_tensor p;   /* [n, n_expert] */
-    lemoe_tensor top; /* [n, top_k] int32 */
+    lemoe_tensor x;      /* [n, d_model], borrowed */
+    lemoe_tensor anchor; /* [n, d_model], borrowed; data NULL without anchors */
+    lemoe_tensor p;      /* [n, n_expert] */
+    lemoe_tensor top;    /* [n, top_k] int32 */
 } lemoe_token_scores;
 
+enum { LEMOE_TOKEN_ROUTER_MAX_PARAM = 2 };
+
+typedef struct lemoe_token_router_args {
+    lemoe_arena *arena;
+    int64_t d, n_expert, top_k;
+    bool has_anchor;
+    uint64_t seed;
+} lemoe_token_router_args;
+
 /* Local. W_g ~ N(0, 0.02), drawn by (seed, purpose router). */
-lemoe_status lemoe_token_router_create(lemoe_arena *arena, int64_t d, int64_t n_expert, int64_t top_k, uint64_t seed,
-                                       lemoe_token_router *out) LEMOE_MUST_CHECK;
-/* Local. Its gradient in the arena; lists W_g as a (replicated) parameter. */
+lemoe_status lemoe_token_router_create(const lemoe_token_router_args *args, lemoe_token_router *out) LEMOE_MUST_CHECK;
+/* Local. Its gradients in the arena; lists W_g as (replicated) parameters. */
 lemoe_status lemoe_token_router_train(lemoe_token_router *router, lemoe_arena *arena, lemoe_param *params,
                                       int64_t *n_params) LEMOE_MUST_CHECK;
-/* Local. x: device [n, d_model]. */
-lemoe_status lemoe_token_router_forward(const lemoe_token_router *router, lemoe_tensor x, lemoe_arena *arena,
-                                        lemoe_token_scores *out) LEMOE_MUST_CHECK;
+/* Local. x, anchor: device [n, d_model]; anchor as the router was made. */
+lemoe_status lemoe_token_router_forward(const lemoe_token_router *router, lemoe_tensor x, lemoe_tensor anchor,
+                                        lemoe_arena *arena, lemoe_token_scores *out) LEMOE_MUST_CHECK;
 /* Local. dp: host [n, n_expert], gradient of the loss with respect to p. d_x: data NULL, or [n, d_model] that gets the
  * input gradient added. */
 lemoe_status lemoe_token_router_backward(const lemoe_token_router *router, const lemoe_token_scores *scores,

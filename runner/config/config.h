@@ -30,6 +30,8 @@ typedef enum lemoe_router_mode {
     LEMOE_ROUTER_NEAREST,
     LEMOE_ROUTER_ORACLE
 } lemoe_router_mode;
+/* What the conventional adaptor routes tokens by: themselves, or also the entity of their prompt (MEMoE). */
+typedef enum lemoe_moe_router { LEMOE_MOE_ROUTER_TOKEN, LEMOE_MOE_ROUTER_ANCHOR } lemoe_moe_router;
 /* Start of keys and projection: N(0, 0.01) and N(0, 0.02), or N(0, 0.1) and N(0, 1 / fan-in). */
 typedef enum lemoe_router_init { LEMOE_ROUTER_INIT_SMALL, LEMOE_ROUTER_INIT_FAN_IN } lemoe_router_init;
 /* What a route is computed from: mean embedding, or the FFN input of the edited layer at the last prompt token. */
@@ -122,6 +124,7 @@ typedef struct lemoe_config {
     } lemoe;
     struct {
         int64_t layer, experts, top_k;
+        lemoe_moe_router router;
         double lambda, balance; /* weight of the auxiliary balance loss */
         lemoe_training_config training;
         lemoe_expert_config expert;

@@ -53,6 +53,11 @@ static const lemoe_key_choice routers[] = {
     {"oracle",          LEMOE_ROUTER_ORACLE         },
     {NULL,              0                           }
 };
+static const lemoe_key_choice moe_routers[] = {
+    {"token",  LEMOE_MOE_ROUTER_TOKEN },
+    {"anchor", LEMOE_MOE_ROUTER_ANCHOR},
+    {NULL,     0                      }
+};
 static const lemoe_key_choice router_inits[] = {
     {"small",  LEMOE_ROUTER_INIT_SMALL },
     {"fan_in", LEMOE_ROUTER_INIT_FAN_IN},
@@ -233,6 +238,9 @@ static const lemoe_config_key table[] = {
     INTEGER("moe.layer", "18", 0, 10000, moe.layer, EDITOR, "block whose FFN gets the adaptor, from 0"),
     INTEGER("moe.experts", "5", 1, 1024, moe.experts, EDITOR, "number of experts, all trained by every batch"),
     INTEGER("moe.top_k", "1", 1, 1024, moe.top_k, EDITOR, "experts a token is routed to, at most `moe.experts`"),
+    CHOICE("moe.router", "token", moe_routers, moe.router, EDITOR,
+           "what a token is routed by: its own state, or that and the mean embedding of its prompt's subject, which is "
+           "taken from the record (the knowledge anchor of MEMoE)"),
     REAL("moe.lambda", "1", 0, 1000, moe.lambda, EDITOR, "weight of the experts' output beside the host FFN's"),
     REAL("moe.balance", "0.01", 0, 1000, moe.balance, EDITOR, "weight of the auxiliary load-balancing loss"),
     TRAINING("moe", moe.training, "2e-4", "100", "0.02", "1"),

@@ -26,7 +26,6 @@ static void moe_close(void *editor) {
 
 static lemoe_status moe_open(const lemoe_editor_context *context, void **editor) {
     const lemoe_config *c = context->config;
-    int64_t d = lemoe_llama_config_of(context->model)->d_model;
     lemoe_moe *e = NULL;
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *e, &e));
     *editor = e;
@@ -39,7 +38,13 @@ static lemoe_status moe_open(const lemoe_editor_context *context, void **editor)
     for (int64_t i = 0; i < e->n_expert; i++)
         LEMOE_TRY(lemoe_expert_create(context->model, e->layer, &c->moe.expert, c->seed, i, context->run_arena,
                                       &e->experts[i]));
-    LEMOE_TRY(lemoe_token_router_create(context->run_arena, d, e->n_expert, e->top_k, c->seed, &e->router));
+    lemoe_token_router_args router = {.arena = context->run_arena,
+                                      .d = lemoe_llama_config_of(context->model)->d_model,
+                                      .n_expert = e->n_expert,
+                                      .top_k = e->top_k,
+                                      .has_anchor = c->moe.router == LEMOE_MOE_ROUTER_ANCHOR,
+                                      .seed = c->seed};
+    LEMOE_TRY(lemoe_token_router_create(&router, &e->router));
     lemoe_bypass bypass = {e->layer, lemoe_moe_forward, lemoe_moe_backward, e};
     return lemoe_llama_add_bypass(context->model, &bypass);
 }
@@ -57,7 +62,8 @@ static lemoe_status moe_edit_batch(void *editor, const lemoe_edit_batch *batch, 
     int64_t n_params = 0;
     bool balanced = e->context.config->moe.balance > 0;
     e->is_attached = true;
-    LEMOE_TRY(lemoe_mem_alloc(e->n_expert * LEMOE_EXPERT_MAX_MATRIX + 1, sizeof *params, &params));
+    LEMOE_TRY(
+        lemoe_mem_alloc(e->n_expert * LEMOE_EXPERT_MAX_MATRIX + LEMOE_TOKEN_ROUTER_MAX_PARAM, sizeof *params, &params));
     LEMOE_TRY_GOTO(list_params(e, params, &n_params));
     lemoe_train_args args = {.context = &e->context,
                              .training = &e->context.config->moe.training,
@@ -87,7 +93,8 @@ static int64_t moe_n_expert(const void *editor) { return ((const lemoe_moe *)edi
 
 static int64_t moe_added_bytes(const void *editor) {
     const lemoe_moe *e = editor;
-    int64_t d = lemoe_llama_config_of(e->context.model)->d_model, n = e->n_expert * d;
+    int64_t d = lemoe_llama_config_of(e->context.model)->d_model,
+            n = (e->router.w_anchor.data ? 2 : 1) * e->n_expert * d;
     for (int64_t i = 0; i < e->n_expert; i++) n += lemoe_expert_n_weight(&e->experts[i], d);
     return n * (int64_t)sizeof(float);
 }
@@ -103,6 +110,8 @@ static lemoe_status moe_save(void *editor, const char *path, lemoe_dtype dtype) 
         "method", "moe", "layer", layer, "top_k", top_k, "model_fingerprint", lemoe_llama_fingerprint(model)};
     lemoe_status status = lemoe_saved_add_experts(&saved, model, e->experts, e->n_expert);
     if (status == LEMOE_OK) status = lemoe_saved_add(&saved, model, "router.weight", e->router.w, LEMOE_SPLIT_NONE, 0);
+    if (status == LEMOE_OK && e->router.w_anchor.data)
+        status = lemoe_saved_add(&saved, model, "router.anchor.weight", e->router.w_anchor, LEMOE_SPLIT_NONE, 0);
     if (status == LEMOE_OK && lemoe_comm_rank(lemoe_llama_comm(model)) == 0)
         status = lemoe_safetensors_write(path, saved.items, saved.n_item, metadata, 4);
     lemoe_saved_free(&saved);

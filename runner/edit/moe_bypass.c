@@ -42,9 +42,11 @@ static lemoe_status route_tokens(lemoe_moe *e, lemoe_bypass_io *io, moe_note *no
     lemoe_device *device = lemoe_llama_device(e->context.model);
     int64_t n_tok = io->x.shape[0];
     lemoe_status status = LEMOE_OK;
+    lemoe_tensor anchor;
     float *p = NULL;
     int32_t *top = NULL;
-    LEMOE_TRY(lemoe_token_router_forward(&e->router, io->x, io->arena, &note->scores));
+    LEMOE_TRY(lemoe_moe_anchor_rows(e, io->pack, io->arena, &anchor));
+    LEMOE_TRY(lemoe_token_router_forward(&e->router, io->x, anchor, io->arena, &note->scores));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n_tok * e->n_expert, sizeof *p, &p));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n_tok * e->top_k, sizeof *top, &top));
     LEMOE_TRY_GOTO(lemoe_device_download(device, p, note->scores.p.data, lemoe_tensor_bytes(&note->scores.p)));

@@ -24,7 +24,10 @@ typedef struct lemoe_moe {
 lemoe_status lemoe_moe_forward(void *editor, lemoe_bypass_io *io);
 lemoe_status lemoe_moe_backward(void *editor, lemoe_bypass_io *io);
 
-/* moe_routes.c. Local. Shares of the routes of a minibatch, as its first step sees them: f_e of the balance loss. */
+/* moe_routes.c. Local. The anchor of every row of a pack, its sequence's entity mean; data NULL where the router has
+ * none. */
+lemoe_status lemoe_moe_anchor_rows(const lemoe_moe *e, const lemoe_pack *pack, lemoe_arena *arena, lemoe_tensor *out);
+/* Local. Shares of the routes of a minibatch, as its first step sees them: f_e of the balance loss. */
 lemoe_status lemoe_moe_count_shares(void *editor, const lemoe_item *items, int64_t n_items);
 lemoe_status lemoe_moe_route(void *editor, const lemoe_item *items, int64_t n_items, lemoe_route *out);
 lemoe_status lemoe_moe_route_trained(void *editor, const lemoe_edit_batch *batch, lemoe_route *out);

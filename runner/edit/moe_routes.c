@@ -13,6 +13,22 @@
 typedef void (*visit_item)(void *context, const lemoe_moe *e, const lemoe_item *item, const float *p,
                            const int32_t *top);
 
+lemoe_status lemoe_moe_anchor_rows(const lemoe_moe *e, const lemoe_pack *pack, lemoe_arena *arena, lemoe_tensor *out) {
+    int64_t d = e->router.d;
+    float *rows = NULL;
+    *out = (lemoe_tensor){0};
+    if (!e->router.w_anchor.data) return LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_alloc(pack->n_tok * d, sizeof *rows, &rows));
+    for (int64_t s = 0; s < pack->n_seq; s++)
+        for (int64_t r = pack->start[s]; r < pack->start[s + 1]; r++)
+            memcpy(rows + r * d, pack->items[s].entity_mean, (size_t)d * sizeof *rows);
+    lemoe_status status = lemoe_arena_matrix(arena, LEMOE_F32, pack->n_tok, d, out);
+    if (status == LEMOE_OK)
+        status = lemoe_device_upload(lemoe_arena_device(arena), out->data, rows, lemoe_tensor_bytes(out));
+    lemoe_mem_free(rows);
+    return status;
+}
+
 static lemoe_status score_pack(const lemoe_moe *e, const lemoe_item *items, int64_t n, float *p, int32_t *top) {
     lemoe_status status = LEMOE_OK;
     lemoe_llama *model = e->context.model;
@@ -20,12 +36,13 @@ static lemoe_status score_pack(const lemoe_moe *e, const lemoe_item *items, int6
     lemoe_arena *arena = e->context.step_arena;
     size_t mark = lemoe_arena_mark(arena);
     lemoe_pack pack;
-    lemoe_tensor x;
+    lemoe_tensor x, anchor;
     lemoe_token_scores scores;
     LEMOE_TRY_GOTO(lemoe_pack_build(arena, items, n, e->router.d, &pack));
     LEMOE_TRY_GOTO(lemoe_arena_matrix(arena, LEMOE_F32, pack.n_tok, e->router.d, &x));
     LEMOE_TRY_GOTO(lemoe_llama_ffn_input(model, e->layer, pack.x, arena, x));
-    LEMOE_TRY_GOTO(lemoe_token_router_forward(&e->router, x, arena, &scores));
+    LEMOE_TRY_GOTO(lemoe_moe_anchor_rows(e, &pack, arena, &anchor));
+    LEMOE_TRY_GOTO(lemoe_token_router_forward(&e->router, x, anchor, arena, &scores));
     LEMOE_TRY_GOTO(lemoe_device_download(device, p, scores.p.data, lemoe_tensor_bytes(&scores.p)));
     LEMOE_TRY_GOTO(lemoe_device_download(device, top, scores.top.data, lemoe_tensor_bytes(&scores.top)));
 out:

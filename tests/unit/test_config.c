@@ -73,6 +73,7 @@ static const char *const expected_moe[][2] = {
     {"moe.layer",        "18"       },
     {"moe.experts",      "5"        },
     {"moe.top_k",        "1"        },
+    {"moe.router",       "token"    },
     {"moe.lambda",       "1"        },
     {"moe.balance",      "0.01"     },
     {"moe.lr",           "0.0002"   },
@@ -504,6 +505,7 @@ static void test_printed_form(void **state) {
                                    "  layer: 18\n"
                                    "  experts: 5\n"
                                    "  top_k: 1\n"
+                                   "  router: token\n"
                                    "  lambda: 1\n"
                                    "  balance: 0.01\n"
                                    "  lr: 0.0002\n"

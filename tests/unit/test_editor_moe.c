@@ -85,7 +85,7 @@ static double balance_loss(void *context) {
     double loss = 0;
     assert_ok(lemoe_arena_matrix(f->e.run_arena, LEMOE_F32, n_tok, e->router.d, &x));
     assert_ok(lemoe_llama_ffn_input(f->world.w.model, e->layer, f->world.pack.x, f->e.run_arena, x));
-    assert_ok(lemoe_token_router_forward(&e->router, x, f->e.run_arena, &s));
+    assert_ok(lemoe_token_router_forward(&e->router, x, (lemoe_tensor){0}, f->e.run_arena, &s));
     for (int64_t t = 0; t < n_tok; t++)
         for (int64_t i = 0; i < e->n_expert; i++)
             loss += e->share[i] * (double)((const float *)s.p.data)[t * e->n_expert + i] / (double)n_tok;

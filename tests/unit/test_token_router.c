@@ -8,7 +8,7 @@ typedef struct loss {
     lemoe_device *device;
     lemoe_arena *arena;
     lemoe_token_router r;
-    lemoe_tensor x;
+    lemoe_tensor x, anchor;
     float dp[N * N_EXPERT];
 } loss;
 
@@ -18,10 +18,15 @@ static void fill(float *x, int64_t n, double size, uint32_t stream) {
 }
 
 static void open_loss(loss *l) {
+    lemoe_token_router_args args = {.d = D, .n_expert = N_EXPERT, .top_k = TOP_K, .has_anchor = true, .seed = 1};
     assert_ok(lemoe_device_open("cpu", 1, &l->device));
     assert_ok(lemoe_arena_create(l->device, 1 << 16, &l->arena));
-    assert_ok(lemoe_token_router_create(l->arena, D, N_EXPERT, TOP_K, 1, &l->r));
+    args.arena = l->arena;
+    assert_ok(lemoe_token_router_create(&args, &l->r));
     assert_ok(lemoe_arena_matrix(l->arena, LEMOE_F32, N, D, &l->x));
+    assert_ok(lemoe_arena_matrix(l->arena, LEMOE_F32, N, D, &l->anchor));
+    fill(l->anchor.data, N * D, 1.0, 3);
+    fill(l->r.w_anchor.data, N_EXPERT * D, 0.5, 4);
     fill(l->r.w.data, N_EXPERT * D, 0.5, 0);
     fill(l->x.data, N * D, 1.0, 1);
     fill(l->dp, N * N_EXPERT, 1.0, 2);
@@ -37,7 +42,7 @@ static double value_of(void *context) {
     lemoe_token_scores s;
     size_t mark = lemoe_arena_mark(l->arena);
     double value = 0;
-    assert_ok(lemoe_token_router_forward(&l->r, l->x, l->arena, &s));
+    assert_ok(lemoe_token_router_forward(&l->r, l->x, l->anchor, l->arena, &s));
     for (int i = 0; i < N * N_EXPERT; i++) value += (double)l->dp[i] * (double)((const float *)s.p.data)[i];
     lemoe_arena_reset(l->arena, mark);
     return value;
@@ -48,7 +53,7 @@ static void the_largest_probabilities_in_order(void **state) {
     lemoe_token_scores s;
     (void)state;
     open_loss(&l);
-    assert_ok(lemoe_token_router_forward(&l.r, l.x, l.arena, &s));
+    assert_ok(lemoe_token_router_forward(&l.r, l.x, l.anchor, l.arena, &s));
     for (int i = 0; i < N; i++) {
         const float *p = (const float *)s.p.data + i * N_EXPERT;
         const int32_t *top = (const int32_t *)s.top.data + i * TOP_K;
@@ -65,20 +70,21 @@ static void the_largest_probabilities_in_order(void **state) {
 
 static void gradients(void **state) {
     loss l;
-    lemoe_param param;
+    lemoe_param param[LEMOE_TOKEN_ROUTER_MAX_PARAM];
     lemoe_token_scores s;
     lemoe_tensor d_x;
     int64_t n_params = 0;
     (void)state;
     open_loss(&l);
-    assert_ok(lemoe_token_router_train(&l.r, l.arena, &param, &n_params));
-    assert_int_equal(n_params, 1);
-    assert_ok(lemoe_adamw_zero_grad(l.arena, &param, 1));
+    assert_ok(lemoe_token_router_train(&l.r, l.arena, param, &n_params));
+    assert_int_equal(n_params, 2);
+    assert_ok(lemoe_adamw_zero_grad(l.arena, param, 2));
     assert_ok(lemoe_arena_matrix(l.arena, LEMOE_F32, N, D, &d_x));
     assert_ok(lemoe_device_zero(l.device, d_x.data, lemoe_tensor_bytes(&d_x)));
-    assert_ok(lemoe_token_router_forward(&l.r, l.x, l.arena, &s));
+    assert_ok(lemoe_token_router_forward(&l.r, l.x, l.anchor, l.arena, &s));
     assert_ok(lemoe_token_router_backward(&l.r, &s, l.dp, d_x, l.arena));
-    assert_gradient_of("w", value_of, &l, l.r.w.data, param.grad.data, N_EXPERT * D, 1, 1.0 / 32.0);
+    assert_gradient_of("w", value_of, &l, l.r.w.data, param[0].grad.data, N_EXPERT * D, 1, 1.0 / 32.0);
+    assert_gradient_of("w_anchor", value_of, &l, l.r.w_anchor.data, param[1].grad.data, N_EXPERT * D, 1, 1.0 / 32.0);
     assert_gradient_of("x", value_of, &l, l.x.data, d_x.data, N * D, 1, 1.0 / 32.0);
     close_loss(&l);
 }
