@@ -266,7 +266,7 @@ static lemoe_status take_done(lemoe_coordinator *c, const lemoe_message *message
     lemoe_message_get_text(message, 3 + LEMOE_MEASURE_WORDS, error, sizeof error);
     LEMOE_TRY(end_run(c, run, outcome, error));
     say_ended(c, run);
-    if (outcome == LEMOE_OUTCOME_COMPLETE)
+    if (outcome == LEMOE_OUTCOME_COMPLETE && !state->measures.is_resumed)
         lemoe_estimates_learn(c->args.estimates, c->args.sweep, state->index, &state->measures);
     if (outcome == LEMOE_OUTCOME_INTERRUPTED) c->is_interrupted = true;
     if (c->is_interrupted || (outcome == LEMOE_OUTCOME_FAILED && c->args.sweep->fail_fast))

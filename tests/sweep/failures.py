@@ -68,7 +68,7 @@ def kill_during(run, arguments=()):
     began = time.monotonic()
     result = finish(process, 30)
     print(f"a killed rank ended the job within {time.monotonic() - began:.1f} s, status {result[0]}")
-    expect(not ranks_of(process), "ranks are left")
+    wait_until(lambda: not ranks_of(process), 10, "the last rank to go")
     expect(status_of()[run] == "lost", f"--status after a death: {status_of()}")
     return result
 

@@ -12,7 +12,7 @@ import time
 
 import h5py
 
-from harness import Sweep, compare_folders, expect, fail, finish, ranks_of
+from harness import Sweep, compare_folders, expect, fail, finish, ranks_of, wait_until
 
 kills = int(sys.argv[2]) if len(sys.argv) > 2 else 8
 seed = int(os.environ.get("LEMOE_SEED", "1"))
@@ -72,7 +72,7 @@ while done < kills:
     done += 1
     status, text = finish(process, 30)
     expect(status != 0, f"status 0 after {what} was killed", text)
-    expect(not ranks_of(process), f"ranks are left after {what} was killed")
+    wait_until(lambda: not ranks_of(process), 10, f"the last rank to go after {what} was killed")
     open_all()
 
 status, text = sweep.run(4, "--quarantine", "off")
