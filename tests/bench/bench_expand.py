@@ -28,7 +28,7 @@ with tempfile.TemporaryDirectory() as folder:
     path = pathlib.Path(folder, "bench.yaml")
     path.write_text(SWEEP)
     began = time.monotonic()
-    result = subprocess.run([sys.argv[1], str(path), "--dry-run"], cwd=folder, stdout=subprocess.PIPE, text=True,
+    result = subprocess.run([pathlib.Path(sys.argv[1]).resolve(), path, "--dry-run"], cwd=folder, stdout=subprocess.PIPE, text=True,
                             check=True)
     seconds = time.monotonic() - began
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
