@@ -50,6 +50,12 @@ lemoe_status lemoe_key_router_train(lemoe_key_router *r, bool with_projection, d
     LEMOE_TRY(gradient(arena, key, &r->d_key));
     params[(*n_params)++] =
         (lemoe_param){.name = "key", .place = LEMOE_PARAM_REPLICATED, .lr = lr, .w = key, .grad = r->d_key};
+    if (r->first_trains) {
+        lemoe_tensor first = lemoe_tensor_rows(r->keys, 0, 1);
+        LEMOE_TRY(gradient(arena, first, &r->d_first));
+        params[(*n_params)++] = (lemoe_param){
+            .name = "null_key", .place = LEMOE_PARAM_REPLICATED, .lr = lr, .w = first, .grad = r->d_first};
+    }
     if (!with_projection) return LEMOE_OK;
     LEMOE_TRY(gradient(arena, r->w_down, &r->d_w_down));
     LEMOE_TRY(gradient(arena, r->w_up, &r->d_w_up));
@@ -91,6 +97,7 @@ lemoe_status lemoe_key_router_backward(const lemoe_key_router *r, const lemoe_ke
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, r->n_key, r->d, &d_keys));
     LEMOE_TRY(lemoe_op_linear_dw(r->device, dz, s->v, d_keys, false));
     LEMOE_TRY(lemoe_op_axpy(r->device, 1.0f, lemoe_tensor_rows(d_keys, r->n_key - 1, 1), r->d_key));
+    if (r->first_trains) LEMOE_TRY(lemoe_op_axpy(r->device, 1.0f, lemoe_tensor_rows(d_keys, 0, 1), r->d_first));
     if (!r->d_w_up.data) return LEMOE_OK;
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, s->e.shape[0], r->d, &dv));
     LEMOE_TRY(lemoe_op_linear_dx(r->device, dz, keys, dv, false));

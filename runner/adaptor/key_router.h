@@ -1,6 +1,7 @@
 /*
  * Keys and a projection, as printed (LEMOE.md 2.1): v = W_up silu(W_down e), z_i = k_i . v; what is made of the scores
- * (softmax, losses) stands in router_keys.c and key_loss.c. One key an expert; only the newest has a gradient.
+ * (softmax, losses) stands in router_keys.c and key_loss.c. One key an expert; only the newest has a gradient, and a
+ * first one that is no expert's, if it trains.
  */
 #ifndef RUNNER_ADAPTOR_KEY_ROUTER_H
 #define RUNNER_ADAPTOR_KEY_ROUTER_H
@@ -18,7 +19,9 @@ typedef struct lemoe_key_router {
     uint32_t stream;                      /* of random numbers: tells routers of one run apart */
     lemoe_tensor keys;                    /* [max_key, d]; n_key are present */
     lemoe_tensor w_down, w_up;            /* [key_dim, d], [d, key_dim] */
+    bool first_trains;                    /* key 0 is never frozen (the null key) */
     lemoe_tensor d_key, d_w_down, d_w_up; /* gradients while training: of the newest key, [1, d] */
+    lemoe_tensor d_first;                 /* of key 0 where it trains */
 } lemoe_key_router;
 
 typedef struct lemoe_key_router_args {

@@ -18,7 +18,7 @@
 #include "runner/optim/adamw.h"
 #include "runner/state/state.h"
 
-enum { LEMOE_ROUTER_MAX_PARAM = 3 };
+enum { LEMOE_ROUTER_MAX_PARAM = 4 };
 
 /* Where a unit goes. */
 typedef struct lemoe_route {

@@ -34,7 +34,7 @@ static void add_noise(const lemoe_router_keys *k, int64_t step, float *out) {
 static lemoe_status fit_step(lemoe_router_keys *k, lemoe_adamw *adamw, lemoe_param *params, int64_t n_params,
                              float *noisy, double *loss) {
     const float *e = k->replayed.e;
-    double norm = 0;
+    double norm = 0, null_loss = 0;
     lemoe_comm *self = NULL; /* replicated parameters with equal gradients: nothing to reduce */
     if (noisy) {
         add_noise(k, adamw->step, noisy);
@@ -42,6 +42,8 @@ static lemoe_status fit_step(lemoe_router_keys *k, lemoe_adamw *adamw, lemoe_par
     }
     LEMOE_TRY(lemoe_adamw_zero_grad(k->context.step_arena, params, n_params));
     LEMOE_TRY(lemoe_router_keys_cross_entropy(k, e, k->replayed.expert, k->replayed.n, 1.0, loss));
+    LEMOE_TRY(lemoe_router_keys_null_entropy(k, k->replayed.e, k->replayed.n, 1.0, &null_loss));
+    *loss += null_loss;
     LEMOE_TRY(lemoe_comm_self(&self));
     lemoe_status status = lemoe_adamw_update(adamw, k->context.device, self, params, n_params, &norm);
     lemoe_comm_close(self);
@@ -72,7 +74,7 @@ out:
 static lemoe_status end_batch(void *router, const lemoe_units *units) {
     lemoe_router_keys *k = router;
     LEMOE_TRY(lemoe_router_keys_remember(k, units));
-    return k->n_expert > 1 ? fit(k) : LEMOE_OK; /* one key has probability 1 whatever it is */
+    return lemoe_router_keys_columns(k) > 1 ? fit(k) : LEMOE_OK; /* one key has probability 1 whatever it is */
 }
 
 static lemoe_status route(void *router, const lemoe_units *units, lemoe_route *out) {

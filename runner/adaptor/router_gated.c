@@ -56,15 +56,15 @@ static lemoe_status route_literal(void *router, const lemoe_units *units, lemoe_
 static lemoe_status route_forced(void *router, const lemoe_units *units, lemoe_arena *arena, lemoe_route *out,
                                  void **kept) {
     lemoe_router_keys *k = router;
-    int64_t newest = k->n_expert - 1;
+    int64_t newest = k->n_expert - 1, columns = lemoe_router_keys_columns(k);
     float *p = NULL;
     LEMOE_TRY(score(k, units, arena, out, kept));
     const lemoe_key_pass *pass = *kept;
-    LEMOE_TRY(lemoe_mem_alloc(units->n * k->n_expert, sizeof *p, &p));
+    LEMOE_TRY(lemoe_mem_alloc(units->n * columns, sizeof *p, &p));
     lemoe_status status = lemoe_device_download(k->context.device, p, pass->p.data, lemoe_tensor_bytes(&pass->p));
     for (int64_t u = 0; u < units->n; u++) {
         out[u].expert = newest;
-        out[u].gate = is_raw(k) ? p[u * k->n_expert + newest] : 1.0;
+        out[u].gate = is_raw(k) ? p[u * columns + lemoe_router_keys_column(k, newest)] : 1.0;
     }
     lemoe_mem_free(p);
     return status;
@@ -75,12 +75,13 @@ static lemoe_status backward(void *router, void *kept, const lemoe_route *routes
                              lemoe_arena *arena) {
     lemoe_router_keys *k = router;
     const lemoe_key_pass *pass = kept;
+    int64_t columns = lemoe_router_keys_columns(k);
     float *dp = NULL;
     lemoe_tensor dz;
     if (!is_raw(k)) return LEMOE_OK;
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, pass->n, k->n_expert, &dz));
-    LEMOE_TRY(lemoe_mem_alloc(pass->n * k->n_expert, sizeof *dp, &dp));
-    for (int64_t u = 0; u < pass->n; u++) dp[u * k->n_expert + routes[u].expert] = d_gate[u];
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, pass->n, columns, &dz));
+    LEMOE_TRY(lemoe_mem_alloc(pass->n * columns, sizeof *dp, &dp));
+    for (int64_t u = 0; u < pass->n; u++) dp[u * columns + lemoe_router_keys_column(k, routes[u].expert)] = d_gate[u];
     lemoe_status status = lemoe_device_upload(k->context.device, dz.data, dp, lemoe_tensor_bytes(&dz));
     if (status == LEMOE_OK) status = lemoe_op_softmax_bwd(k->context.device, pass->p, dz, dz);
     if (status == LEMOE_OK) status = lemoe_router_keys_backward(k, pass, dz, arena);
@@ -100,6 +101,8 @@ static lemoe_status begin_minibatch(void *router, const lemoe_units *units) {
     lemoe_status status = lemoe_router_keys_cross_entropy(k, units->e, newest, units->n, weight, &loss);
     if (status == LEMOE_OK)
         status = lemoe_router_keys_cross_entropy(k, k->replayed.e, k->replayed.expert, k->replayed.n, weight, &loss);
+    if (status == LEMOE_OK) status = lemoe_router_keys_null_entropy(k, units->e, units->n, weight, &loss);
+    if (status == LEMOE_OK) status = lemoe_router_keys_null_entropy(k, k->replayed.e, k->replayed.n, weight, &loss);
     lemoe_mem_free(newest);
     return status;
 }

@@ -14,7 +14,7 @@ static lemoe_status create_router(lemoe_router_keys *k, int64_t i) {
     lemoe_key_router_args args = {.arena = c->run_arena,
                                   .d = c->d,
                                   .key_dim = key_dim,
-                                  .max_key = k->per_expert ? 1 : c->max_expert,
+                                  .max_key = k->per_expert ? 1 : k->n_null + c->max_expert,
                                   .init = c->config->lemoe.router_init,
                                   .seed = c->config->seed,
                                   .stream = (uint32_t)i};
@@ -28,7 +28,11 @@ lemoe_status lemoe_router_keys_open(const lemoe_router_context *context, bool pe
     k->context = *context;
     k->per_expert = per_expert;
     LEMOE_TRY(lemoe_mem_alloc(per_expert ? context->max_expert : 1, sizeof *k->routers, &k->routers));
-    return per_expert ? LEMOE_OK : create_router(k, 0);
+    k->n_null = context->config->lemoe.null_route == LEMOE_NULL_KEY;
+    if (per_expert) return LEMOE_OK;
+    LEMOE_TRY(create_router(k, 0));
+    k->routers[0].first_trains = k->n_null > 0;
+    return k->n_null ? lemoe_key_router_add_key(&k->routers[0], context->config->seed) : LEMOE_OK;
 }
 
 void lemoe_router_keys_close(void *router) {
@@ -82,7 +86,7 @@ lemoe_status lemoe_router_keys_score(const lemoe_router_keys *k, const float *e,
         LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, k->n_expert, &out->z));
         LEMOE_TRY(join_columns(k, n, out));
     }
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, k->n_expert, &out->p));
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, lemoe_router_keys_columns(k), &out->p));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_I32, n, 1, &out->top));
     return lemoe_op_topk_softmax_fwd(k->context.device, out->z, out->p, out->top);
 }
@@ -110,37 +114,57 @@ lemoe_status lemoe_router_keys_backward(const lemoe_router_keys *k, const lemoe_
     return lemoe_key_router_backward(&k->routers[k->n_expert - 1], &pass->scores[k->n_expert - 1], column, arena);
 }
 
-/* dz = weight / n (p - onehot), and the loss. */
-static double cross_entropy_of(float *p, const int64_t *expert, int64_t n, int64_t n_expert, double weight) {
+/* dz = weight / n (p - onehot) in place of p, and the loss. */
+static double cross_entropy_of(const lemoe_router_keys *k, float *p, const int64_t *expert, int64_t n, double weight) {
     double loss = 0;
+    int64_t columns = lemoe_router_keys_columns(k);
     float factor = (float)(weight / (double)n);
     for (int64_t u = 0; u < n; u++) {
-        float *row = p + u * n_expert;
-        loss -= log(fmax((double)row[expert[u]], 1e-30));
-        row[expert[u]] -= 1.0f;
-        for (int64_t i = 0; i < n_expert; i++) row[i] *= factor;
+        float *row = p + u * columns, *own = &row[lemoe_router_keys_column(k, expert ? expert[u] : -1)];
+        loss -= log(fmax((double)*own, 1e-30));
+        *own -= 1.0f;
+        for (int64_t i = 0; i < columns; i++) row[i] *= factor;
     }
     return loss / (double)n;
 }
 
-lemoe_status lemoe_router_keys_cross_entropy(const lemoe_router_keys *k, const float *e, const int64_t *expert,
-                                             int64_t n, double weight, double *loss) {
+/* expert: of each unit; NULL: none. */
+static lemoe_status cross_entropy(const lemoe_router_keys *k, const float *e, const int64_t *expert, int64_t n,
+                                  double weight, double *loss) {
     lemoe_status status = LEMOE_OK;
     lemoe_arena *arena = k->context.step_arena;
     size_t mark = lemoe_arena_mark(arena);
     lemoe_key_pass pass;
     float *p = NULL;
-    *loss = 0;
-    if (n == 0) return LEMOE_OK;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * k->n_expert, sizeof *p, &p));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * lemoe_router_keys_columns(k), sizeof *p, &p));
     LEMOE_TRY_GOTO(lemoe_router_keys_score(k, e, n, arena, &pass));
     LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, p, pass.p.data, lemoe_tensor_bytes(&pass.p)));
-    *loss = cross_entropy_of(p, expert, n, k->n_expert, weight);
+    *loss = cross_entropy_of(k, p, expert, n, weight);
     LEMOE_TRY_GOTO(lemoe_device_upload(k->context.device, pass.p.data, p, lemoe_tensor_bytes(&pass.p)));
     LEMOE_TRY_GOTO(lemoe_router_keys_backward(k, &pass, pass.p, arena));
 out:
     lemoe_arena_reset(arena, mark);
     lemoe_mem_free(p);
+    return status;
+}
+
+lemoe_status lemoe_router_keys_cross_entropy(const lemoe_router_keys *k, const float *e, const int64_t *expert,
+                                             int64_t n, double weight, double *loss) {
+    *loss = 0;
+    return n == 0 ? LEMOE_OK : cross_entropy(k, e, expert, n, weight, loss);
+}
+
+lemoe_status lemoe_router_keys_null_entropy(const lemoe_router_keys *k, const float *e, int64_t n, double weight,
+                                            double *loss) {
+    float *mixed = NULL;
+    int64_t d = k->context.d;
+    *loss = 0;
+    if (k->n_null == 0 || n < 2) return LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_alloc(n * d, sizeof *mixed, &mixed));
+    for (int64_t u = 0; u < n; u++)
+        for (int64_t c = 0; c < d; c++) mixed[u * d + c] = 0.5f * (e[u * d + c] + e[(u + n / 2) % n * d + c]);
+    lemoe_status status = cross_entropy(k, mixed, NULL, n, weight, loss);
+    lemoe_mem_free(mixed);
     return status;
 }
 
@@ -157,25 +181,26 @@ lemoe_status lemoe_router_keys_remember(lemoe_router_keys *k, const lemoe_units 
 
 /* ---- routes ---- */
 
-static lemoe_route top_of(const float *z, const float *p, int64_t n_expert, bool raw) {
-    int64_t best = 0, second = -1;
-    for (int64_t j = 1; j < n_expert; j++)
+static lemoe_route top_of(const lemoe_router_keys *k, const float *z, const float *p, bool raw) {
+    int64_t best = 0, second = -1, columns = lemoe_router_keys_columns(k);
+    for (int64_t j = 1; j < columns; j++)
         if (z[j] > z[best]) best = j;
-    for (int64_t j = 0; j < n_expert; j++)
+    for (int64_t j = 0; j < columns; j++)
         if (j != best && (second < 0 || z[j] > z[second])) second = j;
-    lemoe_route route = {best, raw ? p[best] : 1.0, second < 0 ? NAN : (double)z[best] - (double)z[second], 1.0};
-    return route;
+    int64_t expert = best - k->n_null;
+    double gate = expert < 0 ? 0.0 : raw ? (double)p[best] : 1.0;
+    return (lemoe_route){expert, gate, second < 0 ? NAN : (double)z[best] - (double)z[second], 1.0};
 }
 
 lemoe_status lemoe_router_keys_top(const lemoe_router_keys *k, const lemoe_key_pass *pass, bool raw, lemoe_route *out) {
     lemoe_status status = LEMOE_OK;
-    int64_t n = pass->n, n_expert = k->n_expert;
+    int64_t n = pass->n, columns = lemoe_router_keys_columns(k);
     float *z = NULL, *p = NULL;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * n_expert, sizeof *z, &z));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * n_expert, sizeof *p, &p));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * columns, sizeof *z, &z));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * columns, sizeof *p, &p));
     LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, z, pass->z.data, lemoe_tensor_bytes(&pass->z)));
     LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, p, pass->p.data, lemoe_tensor_bytes(&pass->p)));
-    for (int64_t u = 0; u < n; u++) out[u] = top_of(z + u * n_expert, p + u * n_expert, n_expert, raw);
+    for (int64_t u = 0; u < n; u++) out[u] = top_of(k, z + u * columns, p + u * columns, raw);
 out:
     lemoe_mem_free(z);
     lemoe_mem_free(p);
@@ -235,5 +260,5 @@ lemoe_status lemoe_router_keys_save(void *router, lemoe_saved *saved, lemoe_llam
 int64_t lemoe_router_keys_n_weight(const void *router) {
     const lemoe_router_keys *k = router;
     const lemoe_key_router *r = &k->routers[0];
-    return k->n_expert * r->d + n_router(k) * 2 * r->key_dim * r->d + k->replayed.n * k->context.d;
+    return lemoe_router_keys_columns(k) * r->d + n_router(k) * 2 * r->key_dim * r->d + k->replayed.n * k->context.d;
 }

@@ -1,6 +1,9 @@
 /*
  * Private to runner/adaptor: what the routers with keys share. A key of every expert, scores z_i = k_i . v from one
  * projection or one an expert, p = softmax(z), and the cross-entropy -log p_i of units whose expert i is known.
+ *
+ * With lemoe.null key a null key stands in front, column 0 of all scores: what it wins goes to no expert (-1). It never
+ * freezes, and learns from mixtures of two edits' features, since nothing that will be judged by locality may be seen.
  */
 #ifndef RUNNER_ADAPTOR_ROUTER_KEYS_H
 #define RUNNER_ADAPTOR_ROUTER_KEYS_H
@@ -19,7 +22,7 @@ typedef struct lemoe_router_keys {
     lemoe_router_context context;
     lemoe_key_router *routers; /* one, or one an expert with a single key each */
     bool per_expert;
-    int64_t n_expert;
+    int64_t n_expert, n_null; /* n_null: null keys, 0 or 1 */
     lemoe_replayed replayed;
 } lemoe_router_keys;
 
@@ -27,9 +30,15 @@ typedef struct lemoe_router_keys {
 typedef struct lemoe_key_pass {
     int64_t n;
     lemoe_key_scores *scores; /* [routers in use] */
-    lemoe_tensor z, p;        /* [n, n_expert] */
+    lemoe_tensor z, p;        /* [n, columns] */
     lemoe_tensor top;         /* [n, 1] int32 */
 } lemoe_key_pass;
+
+/* Columns of scores, and the column of an expert (-1: of the null key). */
+static inline int64_t lemoe_router_keys_columns(const lemoe_router_keys *keys) { return keys->n_null + keys->n_expert; }
+static inline int64_t lemoe_router_keys_column(const lemoe_router_keys *keys, int64_t expert) {
+    return keys->n_null + expert;
+}
 
 lemoe_status lemoe_router_keys_open(const lemoe_router_context *context, bool per_expert,
                                     lemoe_router_keys **out) LEMOE_MUST_CHECK;
@@ -37,15 +46,19 @@ void lemoe_router_keys_close(void *router);
 lemoe_status lemoe_router_keys_add_expert(void *router) LEMOE_MUST_CHECK;
 lemoe_status lemoe_router_keys_score(const lemoe_router_keys *keys, const float *e, int64_t n, lemoe_arena *arena,
                                      lemoe_key_pass *out) LEMOE_MUST_CHECK;
-/* Adds the gradients of what trains. dz: device [n, n_expert]. */
+/* Adds the gradients of what trains. dz: device [n, columns]. */
 lemoe_status lemoe_router_keys_backward(const lemoe_router_keys *keys, const lemoe_key_pass *pass, lemoe_tensor dz,
                                         lemoe_arena *arena) LEMOE_MUST_CHECK;
 /* Adds the gradients of weight / n * sum over n units of -log p_expert; *loss gets the mean itself. */
 lemoe_status lemoe_router_keys_cross_entropy(const lemoe_router_keys *keys, const float *e, const int64_t *expert,
                                              int64_t n, double weight, double *loss) LEMOE_MUST_CHECK;
+/* The same with the null key as the answer, for mixtures of each unit with the one half way round: (e_u + e_v) / 2. 0
+ * where there is no null key. */
+lemoe_status lemoe_router_keys_null_entropy(const lemoe_router_keys *keys, const float *e, int64_t n, double weight,
+                                            double *loss) LEMOE_MUST_CHECK;
 /* Keeps features of the newest expert's units. */
 lemoe_status lemoe_router_keys_remember(lemoe_router_keys *keys, const lemoe_units *units) LEMOE_MUST_CHECK;
-/* Top-1 of every unit; gate: its probability, or 1. */
+/* Top-1 of every unit; gate: its probability, or 1; 0 of none. */
 lemoe_status lemoe_router_keys_top(const lemoe_router_keys *keys, const lemoe_key_pass *pass, bool raw,
                                    lemoe_route *out) LEMOE_MUST_CHECK;
 lemoe_status lemoe_router_keys_save(void *router, lemoe_saved *saved, lemoe_llama *model) LEMOE_MUST_CHECK;

@@ -44,7 +44,8 @@ typedef enum lemoe_granularity {
     LEMOE_GRANULARITY_TOKEN
 } lemoe_granularity;
 typedef enum lemoe_gate { LEMOE_GATE_RAW, LEMOE_GATE_RENORM } lemoe_gate;
-typedef enum lemoe_null_route { LEMOE_NULL_NONE, LEMOE_NULL_COSINE } lemoe_null_route;
+/* Which inputs go to no expert: none; those too far from every stored edit; those nearest to a key of their own. */
+typedef enum lemoe_null_route { LEMOE_NULL_NONE, LEMOE_NULL_COSINE, LEMOE_NULL_KEY } lemoe_null_route;
 /* How the cosine threshold is set, from edit prompts alone (PROTOTYPE.md 5c): midway between the impostors' quantile
  * and 1; that quantile itself; or midway between it and the median of genuine pairs (edit prompts behind other text).
  */

@@ -164,6 +164,12 @@ static const char *router_conflict(const lemoe_config *c) {
     if (token && (cosine || mode == LEMOE_ROUTER_NEAREST))
         return "lemoe.granularity token would store a key for every token; lemoe.router nearest and lemoe.null cosine "
                "need instance or entity";
+    bool shares_keys = mode == LEMOE_ROUTER_FITTED || (learns_by_gate && mode != LEMOE_ROUTER_PER_EXPERT_PROJ);
+    bool is_trained = mode == LEMOE_ROUTER_FITTED || c->lemoe.router_ce > 0;
+    if (c->lemoe.null_route == LEMOE_NULL_KEY && (!shares_keys || !is_trained || token))
+        return "lemoe.null key is one more key beside the experts', trained by the router's cross-entropy; it needs "
+               "lemoe.router literal, forced or frozen_proj with a lemoe.router_ce, or fitted, and routes of whole "
+               "sequences";
     return NULL;
 }
 

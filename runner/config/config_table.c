@@ -82,6 +82,7 @@ static const lemoe_key_choice gates[] = {
 static const lemoe_key_choice null_routes[] = {
     {"none",   LEMOE_NULL_NONE  },
     {"cosine", LEMOE_NULL_COSINE},
+    {"key",    LEMOE_NULL_KEY   },
     {NULL,     0                }
 };
 static const lemoe_key_choice null_rules[] = {
@@ -209,8 +210,9 @@ static const lemoe_config_key table[] = {
     CHOICE("lemoe.gate", "raw", gates, lemoe.gate, EDITOR,
            "weight of the chosen expert: its softmax probability, or 1"),
     CHOICE("lemoe.null", "none", null_routes, lemoe.null_route, EDITOR,
-           "when an input goes to no expert: never, or when its largest cosine to the stored edits is below a "
-           "threshold"),
+           "when an input goes to no expert: never; when its largest cosine to the stored edits is below a threshold; "
+           "or when a null key wins, which is trained on mixtures of two edits (needs `lemoe.router_ce`, or router "
+           "fitted)"),
     CHOICE("lemoe.null_rule", "two_sided", null_rules, lemoe.null_rule, EDITOR,
            "threshold of the null route: midway from the impostors' quantile to 1, that quantile, or midway from it "
            "to the median of genuine pairs (edit prompts behind other text)"),

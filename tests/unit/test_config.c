@@ -425,6 +425,11 @@ static void test_cross_checks(void **state) {
     expect_error(NEEDED "lemoe: {granularity: token, null: cosine}\n",
                  "t.yaml:3:22: lemoe.granularity token would store a key for every token; lemoe.router nearest and "
                  "lemoe.null cosine need instance or entity");
+    expect_error(
+        NEEDED "lemoe: {null: key}\n",
+        "t.yaml:3:15: lemoe.null key is one more key beside the experts', trained by the router's cross-entropy; "
+        "it needs lemoe.router literal, forced or frozen_proj with a lemoe.router_ce, or fitted, and routes of "
+        "whole sequences");
     expect_error(NEEDED "lemoe: {expert: {kind: lora, init: copy}}\n",
                  "t.yaml:3:36: lemoe.expert.kind lora cannot start as a copy of the host FFN; use lemoe.expert.init "
                  "zero_down");

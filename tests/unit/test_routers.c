@@ -4,6 +4,8 @@
 
 #include "kernels/base/rng.h"
 
+#include <math.h>
+
 enum { D = 12, N = 6, MAX_EXPERT = 3 };
 
 /* A router of a mode with its surroundings, and n units whose features are of our choosing. */
@@ -215,12 +217,62 @@ static void inference_takes_the_largest_probability(void **state) {
     close_world(&w);
 }
 
+/* ---- the null key ---- */
+
+static double null_value(void *context) {
+    world *w = context;
+    const lemoe_router_keys *k = w->router;
+    lemoe_key_pass pass;
+    float mixed[N * D];
+    double value = 0;
+    size_t mark = lemoe_arena_mark(w->step_arena);
+    for (int u = 0; u < N; u++)
+        for (int c = 0; c < D; c++) mixed[u * D + c] = 0.5f * (w->e[u * D + c] + w->e[(u + N / 2) % N * D + c]);
+    assert_ok(lemoe_router_keys_score(k, mixed, N, w->step_arena, &pass));
+    for (int u = 0; u < N; u++) value -= log((double)((const float *)pass.p.data)[u * (MAX_EXPERT + 1)]) / N;
+    lemoe_arena_reset(w->step_arena, mark);
+    return value;
+}
+
+/* Its gradients, on mixtures of units alone; and an input that it wins goes nowhere. */
+static void a_null_key_learns_from_mixtures(void **state) {
+    world w;
+    lemoe_param params[LEMOE_ROUTER_MAX_PARAM];
+    lemoe_route routes[N];
+    int64_t n_params = 0;
+    double loss = 0;
+    (void)state;
+    open_world(LEMOE_ROUTER_FORCED, &w);
+    w.config.lemoe.null_route = LEMOE_NULL_KEY;
+    w.config.lemoe.router_ce = 1.0;
+    open_router(&w);
+    add_experts(&w, MAX_EXPERT);
+    lemoe_router_keys *k = w.router;
+    assert_ok(w.ops->train(w.router, params, &n_params));
+    assert_int_equal(n_params, 4);
+    for (int64_t p = 0; p < n_params; p++) draw(params[p].w.data, lemoe_tensor_count(&params[p].w), 0.5, 5);
+    assert_ok(lemoe_router_keys_null_entropy(k, w.e, N, 1.0, &loss));
+    assert_close(loss, null_value(&w), 1e-6);
+    for (int64_t p = 0; p < n_params; p++)
+        assert_gradient_of(params[p].name, null_value, &w, params[p].w.data, params[p].grad.data,
+                           lemoe_tensor_count(&params[p].w), 1, 1.0 / 64.0);
+    float *null_key = k->routers[0].keys.data;
+    lemoe_key_pass pass;
+    assert_ok(lemoe_router_keys_score(k, w.e, N, w.step_arena, &pass));
+    for (int c = 0; c < D; c++) null_key[c] = 1e3f * ((const float *)pass.scores[0].v.data)[c]; /* along v of unit 0 */
+    assert_ok(w.ops->route(w.router, &w.units, routes));
+    assert_int_equal(routes[0].expert, -1);
+    assert_close(routes[0].gate, 0, 0);
+    close_world(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_through_the_gate),
         cmocka_unit_test(gradients_of_the_cross_entropy),
         cmocka_unit_test(routers_that_remember_send_units_home),
         cmocka_unit_test(inference_takes_the_largest_probability),
+        cmocka_unit_test(a_null_key_learns_from_mixtures),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
