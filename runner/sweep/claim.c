@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAX_DEATHS_BYTES = 1 << 20 };
@@ -34,21 +35,6 @@ bool lemoe_claim_is_held(const char *output_folder, const char *run_id, int64_t 
     *renewed = owner.renewed;
     lemoe_mem_free(path);
     return held;
-}
-
-lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lemoe_lease **out, bool *held,
-                              int64_t *renewed) {
-    char *path = NULL;
-    *held = false;
-    LEMOE_TRY(make_folder(output_folder, run_id));
-    LEMOE_TRY(path_of(output_folder, run_id, "claim", &path));
-    lemoe_status status = lemoe_lease_acquire(path, out);
-    lemoe_mem_free(path);
-    if (status != LEMOE_ERR_STATE) return status;
-    lemoe_error_clear();
-    *held = true;
-    (void)lemoe_claim_is_held(output_folder, run_id, renewed);
-    return LEMOE_OK;
 }
 
 /* ---- deaths ---- */
@@ -112,39 +98,88 @@ lemoe_status lemoe_claim_quarantine(const char *output_folder, const char *run_i
     return deaths.is_quarantined ? LEMOE_OK : append_line(output_folder, run_id, quarantine_line);
 }
 
-/* A lease file that nobody alive stands behind. */
+/* ---- claims ---- */
+
+static const char begun_word[] = "begun\n";
+
+/* What the claim itself says: nothing, or that the run began. */
+static lemoe_status write_word(const char *output_folder, const char *run_id, const char *word) {
+    char *path = NULL;
+    LEMOE_TRY(path_of(output_folder, run_id, "claim", &path));
+    FILE *file = fopen(path, "w");
+    bool is_written = file && fputs(word, file) >= 0;
+    if (file && fclose(file) != 0) is_written = false;
+    lemoe_status status = LEMOE_OK;
+    if (!is_written) status = lemoe_raise(LEMOE_ERR_IO, "%s: cannot be written: %s", path, strerror(errno));
+    lemoe_mem_free(path);
+    return status;
+}
+
+void lemoe_claim_begin(const char *output_folder, const char *run_id) {
+    if (write_word(output_folder, run_id, begun_word) != LEMOE_OK) lemoe_error_clear();
+}
+
+/* The run had begun, and nobody alive stands behind its claim. */
 static lemoe_status find_dead_owner(const char *output_folder, const char *run_id, bool *is_dead,
                                     lemoe_lease_owner *owner) {
     char *path = NULL;
+    struct stat claim;
     LEMOE_TRY(path_of(output_folder, run_id, "claim", &path));
-    *is_dead = !lemoe_lease_probe(path, owner) && owner->host[0];
+    *is_dead = !lemoe_lease_probe(path, owner) && owner->host[0] && stat(path, &claim) == 0 && claim.st_size > 0;
     lemoe_mem_free(path);
     return LEMOE_OK;
 }
 
-/* Under the claim itself, so that two launches do not count the same death. */
 static lemoe_status note_death(const char *output_folder, const char *run_id, const lemoe_lease_owner *owner) {
-    lemoe_lease *claim = NULL;
     char *journal = NULL;
-    bool held = false;
-    int64_t renewed = 0, n_value = 0;
-    lemoe_status status = LEMOE_OK;
-    LEMOE_TRY(lemoe_claim_take(output_folder, run_id, &claim, &held, &renewed));
-    if (held) return LEMOE_OK;
-    LEMOE_TRY_GOTO(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, run_id));
+    int64_t n_value = 0;
+    LEMOE_TRY(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, run_id));
     if (lemoe_results_count_values(journal, &n_value) != LEMOE_OK) lemoe_error_clear(); /* unreadable: nothing new */
-    LEMOE_TRY_GOTO(add_death(output_folder, run_id, n_value, owner));
-out:
     lemoe_mem_free(journal);
-    lemoe_lease_release(claim);
+    return add_death(output_folder, run_id, n_value, owner);
+}
+
+static lemoe_status acquire(const char *output_folder, const char *run_id, lemoe_lease **out, bool *held) {
+    char *path = NULL;
+    LEMOE_TRY(path_of(output_folder, run_id, "claim", &path));
+    lemoe_status status = lemoe_lease_acquire(path, out);
+    lemoe_mem_free(path);
+    *held = status == LEMOE_ERR_STATE;
+    if (!*held) return status;
+    lemoe_error_clear();
+    return LEMOE_OK;
+}
+
+/* The death is noted under the claim, so that two launches do not count the same one. */
+lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lemoe_lease **out, bool *held,
+                              int64_t *renewed) {
+    lemoe_lease_owner owner;
+    bool is_dead = false;
+    LEMOE_TRY(make_folder(output_folder, run_id));
+    LEMOE_TRY(find_dead_owner(output_folder, run_id, &is_dead, &owner));
+    LEMOE_TRY(acquire(output_folder, run_id, out, held));
+    if (*held) {
+        (void)lemoe_claim_is_held(output_folder, run_id, renewed);
+        return LEMOE_OK;
+    }
+    lemoe_status status = is_dead ? note_death(output_folder, run_id, &owner) : LEMOE_OK;
+    if (status == LEMOE_OK) status = write_word(output_folder, run_id, "");
+    if (status == LEMOE_OK) return LEMOE_OK;
+    lemoe_lease_release(*out);
+    *out = NULL;
     return status;
 }
 
 lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run_id, lemoe_claim_deaths *out) {
     lemoe_lease_owner owner;
-    bool is_dead = false;
+    lemoe_lease *claim = NULL;
+    bool is_dead = false, held = false;
+    int64_t renewed = 0;
     LEMOE_TRY(find_dead_owner(output_folder, run_id, &is_dead, &owner));
-    if (is_dead) LEMOE_TRY(note_death(output_folder, run_id, &owner));
+    if (is_dead) {
+        LEMOE_TRY(lemoe_claim_take(output_folder, run_id, &claim, &held, &renewed));
+        lemoe_lease_release(claim);
+    }
     return lemoe_claim_read_deaths(output_folder, run_id, out);
 }
 

@@ -8,10 +8,13 @@
 
 #include "runner/io/lease.h"
 
-/* Local. *held is true, and nothing else done, when another launch has it: *renewed is then when its owner last showed
+/* Local. A claim whose owner died while the run was under way is taken over, and the death added to the evidence. *held
+ * is true, and nothing else done, when another launch has it: *renewed is then when its owner last showed
  * up (a later value means that it lives). Errors: IO. */
 lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lemoe_lease **out, bool *held,
                               int64_t *renewed) LEMOE_MUST_CHECK;
+/* Local. The run begins: from now on the death of its launch is evidence. Errors are not: evidence is then missing. */
+void lemoe_claim_begin(const char *output_folder, const char *run_id);
 /* Local. Whether another launch has it now; *renewed as above. */
 bool lemoe_claim_is_held(const char *output_folder, const char *run_id, int64_t *renewed);
 
@@ -21,7 +24,8 @@ typedef struct lemoe_claim_deaths {
     bool is_quarantined; /* a launch set the run aside because of them */
 } lemoe_claim_deaths;
 
-/* Local. If the run was under way when its launch died, adds that to the evidence; gives the whole. Errors: IO. */
+/* Local. If the run was under way when its launch died, adds that to the evidence (as taking the claim does); gives the
+ * whole. Errors: IO. */
 lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run_id,
                                       lemoe_claim_deaths *out) LEMOE_MUST_CHECK;
 /* Local. The evidence as it stands; writes nothing. */

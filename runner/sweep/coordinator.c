@@ -114,6 +114,11 @@ static lemoe_status may_start(lemoe_coordinator *c, int64_t run, bool *out) {
     return LEMOE_OK;
 }
 
+static void mark_begun(lemoe_coordinator *c, int64_t run) {
+    c->runs[run].has_begun = true;
+    lemoe_claim_begin(c->args.sweep->output_folder, sweep_run(c, run)->run_id);
+}
+
 static void say_begun(lemoe_coordinator *c, int64_t run, const int *ranks, int n) {
     const lemoe_sweep_run *s = sweep_run(c, run);
     lemoe_progress_say(c->display, "%s: begins on rank%s %d%s%.0d", s->run_id, n > 1 ? "s" : "", ranks[0],
@@ -130,7 +135,7 @@ static lemoe_status open_team(lemoe_coordinator *c, int number, int64_t run) {
     for (int i = 0; i < t->n_rank; i++) message.word[2 + i] = ranks[i];
     *t = (team_state){.is_open = true, .leader = ranks[0], .n_rank = t->n_rank, .run = run, .reserved = -1};
     c->n_open++;
-    c->runs[run].has_begun = true;
+    mark_begun(c, run);
     for (int i = 0; i < t->n_rank; i++) {
         message.peer = ranks[i];
         LEMOE_TRY(lemoe_mailbox_send(c->mailbox, &message));
@@ -173,7 +178,7 @@ static void begin_next(lemoe_coordinator *c, int number, int64_t run) {
     t->reserved = -1;
     t->is_recalled = false;
     t->measures = (lemoe_run_measures){0};
-    c->runs[run].has_begun = true;
+    mark_begun(c, run);
     const int *ranks = lemoe_schedule_team(c->schedule, number, &n);
     say_begun(c, run, ranks, n);
 }
