@@ -16,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const double patience_seconds = 30;
+static const double patience_seconds = 120; /* against hangs, not against a busy machine */
 #define SANITIZER_FILE "sanitizer" /* the beginning of a report's name; its process number follows */
 
 typedef struct setting {

@@ -23,7 +23,8 @@ check_schema out/sweep.h5
 "$python" - <<'PYTHON'
 import h5py
 with h5py.File("out/sweep.h5", "r") as sweep:
-    rows = sorted(zip((value.decode() for value in sweep["status"][:]), (value.decode() for value in sweep["error"][:])))
+    status, error = ([value.decode() for value in sweep[name][:]] for name in ("status", "error"))
+rows = sorted(zip(status, error))
 assert [status for status, _ in rows] == ["complete", "failed"], rows
 assert "not finite" in rows[1][1] and not rows[0][1], rows
 PYTHON

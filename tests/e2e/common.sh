@@ -46,7 +46,10 @@ run_file() {
 # Does a published file keep to what the program says of its schema?
 check_schema() {
     [ -f schema.json ] || "$program" --describe-schema >schema.json
-    "$python" "$here/check_schema.py" "$1" schema.json >violations 2>&1 || { cat violations >&2 && fail "$1: not by the schema"; }
+    "$python" "$here/check_schema.py" "$1" schema.json >violations 2>&1 || {
+        cat violations >&2
+        fail "$1: not by the schema"
+    }
 }
 
 status_of() {

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """compare_ranks.py A.h5 B.h5: the same run by teams of different sizes.
 
-Before training, NLLs agree to 1e-5, relative and over all edits. Scores and routes are equal but for near-ties, which are counted and
-printed: at most 1 % of the values of a dataset, and 2 % once training has amplified the last bits. Needs h5py.
+Before training, NLLs agree to 1e-5, relative and over all edits. Scores and routes are equal but for near-ties, which
+are counted and printed: at most 1 % of the values of a dataset, and 2 % once training has amplified the last bits.
+Needs h5py.
 """
 import sys
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The same command twice, into two folders: every dataset and attribute that is not volatile is equal bit by bit, and the
-# adaptors byte by byte. On two ranks as one team, so that reductions between ranks take part.
+# The same command twice, into two folders: every dataset and attribute that is not volatile is equal bit by bit, and
+# the adaptors byte by byte. On two ranks as one team, so that reductions between ranks take part.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 

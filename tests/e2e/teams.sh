@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Two teams of one rank work on the runs of a sweep at the same time, sharing an output folder and its cache: each run is
-# what it is alone, bit by bit.
+# Two teams of one rank work on the runs of a sweep at the same time, sharing an output folder and its cache: each run
+# is what it is alone, bit by bit.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 

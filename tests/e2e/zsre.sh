@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The 1,037 real ZsRE records, edited and evaluated from start to finish on the embedded model by a team of two ranks. The
-# model knows none of these facts: the point is real text, its lengths and its oddities.
+# The 1,037 real ZsRE records, edited and evaluated from start to finish on the embedded model by a team of two ranks.
+# The model knows none of these facts: the point is real text, its lengths and its oddities.
 #
 # Data: $LEMOE_DATA, else ../shared/data beside the repository. Absent: skipped, or a failure with LEMOE_REQUIRE_DATA=1.
 set -euo pipefail
