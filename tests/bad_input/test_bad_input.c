@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 static const double patience_seconds = 120; /* against hangs, not against a busy machine */
-#define SANITIZER_FILE "sanitizer" /* the beginning of a report's name; its process number follows */
+#define SANITIZER_FILE "sanitizer"          /* the beginning of a report's name; its process number follows */
 
 typedef struct setting {
     char *program, *tokenizer;
