@@ -103,6 +103,8 @@ typedef struct lemoe_results_summary {
  * last frame alone. Errors: IO; FORMAT and UNSUPPORTED as lemoe_results_publish. Free after success. */
 lemoe_status lemoe_results_read_summary(const char *journal_path, lemoe_results_summary *out) LEMOE_MUST_CHECK;
 void lemoe_results_summary_free(lemoe_results_summary *summary);
+/* Local. How many batches a journal has committed, of how many; 0 of 0 before it says. Errors: as above. */
+lemoe_status lemoe_results_count_batches(const char *journal_path, int64_t *n_done, int64_t *n_batch) LEMOE_MUST_CHECK;
 /* Local. A root attribute that a journal has committed: its text ("" for a number; the caller frees), and its value (0
  * for a text). Errors: as lemoe_results_read_summary; FORMAT when it is not there. */
 lemoe_status lemoe_results_read_attribute(const char *journal_path, const char *name, char **text,

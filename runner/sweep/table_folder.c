@@ -89,14 +89,23 @@ static void print_text(FILE *out, const char *text) {
     (void)fputc('"', out);
 }
 
-static void print_json(FILE *out, const char *name, const lemoe_results_summary *s, int64_t n_death, bool is_first) {
+/* A run as --status shows it. */
+typedef struct status_row {
+    lemoe_results_summary summary;
+    int64_t n_death, n_done, n_batch; /* batches, of a run that is not over */
+} status_row;
+
+static void print_json(FILE *out, const char *name, const status_row *row, bool is_first) {
     static const char *const moments[] = {"base", "immediate", "final"}, *const metrics[] = {"reliability",
                                                                                              "generality", "locality"};
+    const lemoe_results_summary *s = &row->summary;
     (void)fprintf(out,
                   "%s  {\"id\": \"%s\", \"status\": \"%s\", \"identity\": \"%s\", \"error\": ", is_first ? "" : ",\n",
                   name, s->status, s->identity);
     print_text(out, s->error ? s->error : "");
-    (void)fprintf(out, ", \"deaths\": %lld", (long long)n_death);
+    (void)fprintf(out, ", \"deaths\": %lld", (long long)row->n_death);
+    print_number(out, "batches_done", row->n_batch > 0 ? (double)row->n_done : (double)NAN); /* null: not asked for */
+    print_number(out, "batches", row->n_batch > 0 ? (double)row->n_batch : (double)NAN);
     for (int moment = 0; moment < 3; moment++)
         for (int metric = 0; metric < 3; metric++) {
             char key[64];
@@ -108,25 +117,41 @@ static void print_json(FILE *out, const char *name, const lemoe_results_summary 
     (void)fprintf(out, "}");
 }
 
-static void print_plain(FILE *out, const char *name, const lemoe_results_summary *s, int64_t n_death) {
+static void print_plain(FILE *out, const char *name, const status_row *row) {
+    const lemoe_results_summary *s = &row->summary;
     (void)fprintf(out, "%-11s %s", s->status, name);
-    if (n_death > 0)
-        (void)fprintf(out, " (%lld death%s without progress)", (long long)n_death, n_death == 1 ? "" : "s");
+    if (strcmp(s->status, "complete") != 0 && row->n_batch > 0)
+        (void)fprintf(out, ", %lld of %lld batches", (long long)row->n_done, (long long)row->n_batch);
+    if (row->n_death > 0)
+        (void)fprintf(out, " (%lld death%s without progress)", (long long)row->n_death, row->n_death == 1 ? "" : "s");
     (void)fprintf(out, "%s%s\n", s->error && *s->error ? ": " : "", s->error ? s->error : "");
 }
 
+static lemoe_status read_journal(const char *output_folder, const char *name, status_row *row) {
+    char *journal = NULL;
+    lemoe_results_summary *s = &row->summary;
+    LEMOE_TRY(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, name));
+    lemoe_status status = lemoe_results_read_summary(journal, s);
+    if (status == LEMOE_OK && s->exists && strcmp(s->status, "complete") != 0)
+        status = lemoe_results_count_batches(journal, &row->n_done, &row->n_batch);
+    lemoe_mem_free(journal);
+    if (status == LEMOE_OK || status == LEMOE_ERR_NOMEM) return status;
+    lemoe_results_summary_free(s);
+    s->exists = true;
+    (void)snprintf(s->status, sizeof s->status, "unreadable");
+    LEMOE_TRY(lemoe_mem_strdup(lemoe_error_message(), &s->error));
+    lemoe_error_clear();
+    return LEMOE_OK;
+}
+
 /* What the journal says, and what the claim adds: a run that is being opened or died before it committed anything. */
-static lemoe_status look_at(const char *output_folder, const char *name, lemoe_results_summary *s, int64_t *n_death) {
+static lemoe_status look_at(const char *output_folder, const char *name, status_row *row) {
     lemoe_claim_deaths deaths;
     int64_t renewed = 0;
-    if (lemoe_table_read_summary(output_folder, name, s) != LEMOE_OK) {
-        *s = (lemoe_results_summary){.exists = true, .status = "unreadable", .consistency = NAN, .seconds = NAN};
-        for (int i = 0; i < 9; i++) s->score[i / 3][i % 3] = NAN;
-        LEMOE_TRY(lemoe_mem_strdup(lemoe_error_message(), &s->error));
-        lemoe_error_clear();
-    }
+    lemoe_results_summary *s = &row->summary;
+    LEMOE_TRY(read_journal(output_folder, name, row));
     LEMOE_TRY(lemoe_claim_read_deaths(output_folder, name, &deaths));
-    *n_death = deaths.n;
+    row->n_death = deaths.n;
     const char *word = NULL;
     if (deaths.is_quarantined)
         word = "quarantined";
@@ -146,17 +171,16 @@ lemoe_status lemoe_table_status(const char *output_folder, bool json, FILE *out)
     LEMOE_TRY_GOTO(list_journals(output_folder, &list));
     if (json) (void)fprintf(out, "[\n");
     for (int64_t i = 0; i < list.n; i++) {
-        lemoe_results_summary s = {0};
-        int64_t n_death = 0;
-        status = look_at(output_folder, list.names[i], &s, &n_death);
-        if (status == LEMOE_OK && s.exists) {
+        status_row row = {0};
+        status = look_at(output_folder, list.names[i], &row);
+        if (status == LEMOE_OK && row.summary.exists) {
             if (json)
-                print_json(out, list.names[i], &s, n_death, is_first);
+                print_json(out, list.names[i], &row, is_first);
             else
-                print_plain(out, list.names[i], &s, n_death);
+                print_plain(out, list.names[i], &row);
             is_first = false;
         }
-        lemoe_results_summary_free(&s);
+        lemoe_results_summary_free(&row.summary);
         LEMOE_TRY_GOTO(status);
     }
     if (json) (void)fprintf(out, "%s]\n", is_first ? "" : "\n");
