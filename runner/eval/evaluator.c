@@ -98,13 +98,15 @@ static lemoe_status put_accuracy(lemoe_evaluator *e, const lemoe_score *scores, 
 static lemoe_status put_locality(lemoe_evaluator *e, const lemoe_score *scores, lemoe_moment moment, int kind,
                                  int64_t first, int64_t n) {
     const char *suffix = e->args.stream->locality_name[kind], *joint = *suffix ? "_" : "";
-    char name[NAME_BYTES], all[NAME_BYTES], accuracy[NAME_BYTES], nll_name[NAME_BYTES];
+    char name[NAME_BYTES], all[NAME_BYTES], accuracy[NAME_BYTES], accuracy_all[NAME_BYTES], nll_name[NAME_BYTES];
     int role = ROLE_LOCALITY + kind;
     (void)snprintf(name, sizeof name, "locality%s%s", joint, suffix);
     (void)snprintf(all, sizeof all, "locality%s%s_all", joint, suffix);
     (void)snprintf(accuracy, sizeof accuracy, "locality%s%s_accuracy", joint, suffix);
     (void)snprintf(nll_name, sizeof nll_name, "locality%s%s_nll", joint, suffix);
-    LEMOE_TRY(put(e, scores, moment, accuracy, role, token_accuracy, first, n));
+    (void)snprintf(accuracy_all, sizeof accuracy_all, "locality%s%s_accuracy_all", joint, suffix);
+    if (e->args.score_tok) LEMOE_TRY(put(e, scores, moment, accuracy, role, token_accuracy, first, n));
+    if (e->args.score_all) LEMOE_TRY(put(e, scores, moment, accuracy_all, role, whole_answer, first, n));
     LEMOE_TRY(put(e, scores, moment, nll_name, role, nll, first, n));
     if (moment == LEMOE_MOMENT_BASE) return LEMOE_OK;
     if (e->args.score_tok) LEMOE_TRY(put(e, scores, moment, name, role, lemoe_score_token_agreement, first, n));

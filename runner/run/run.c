@@ -9,6 +9,7 @@
 #include "runner/io/file.h"
 #include "runner/io/signals.h"
 #include "runner/run/run_internal.h"
+#include "runner/run/run_log.h"
 #include "runner/run/run_record.h"
 
 #include <math.h>
@@ -126,6 +127,7 @@ static lemoe_status open_results_here(run *r) {
         .identity = r->args->identity
     };
     LEMOE_TRY_GOTO(lemoe_results_open(&args, &r->results));
+    LEMOE_TRY_GOTO(lemoe_run_log_open(r->args->output_folder, r->args->run_id, &r->log));
     LEMOE_TRY_GOTO(lemoe_tick_add(r->world->tick, tick_seconds, renew_lease, r));
 out:
     lemoe_mem_free(folder);
@@ -349,6 +351,7 @@ static lemoe_status close_run(run *r, lemoe_status status) {
     lemoe_mem_free(r->hosts);
     lemoe_tick_remove(r->world->tick, r);
     lemoe_results_close(r->results);
+    lemoe_run_log_close(r->log);
     lemoe_run_stream_close(&r->stream);
     lemoe_arena_destroy(r->step_arena);
     lemoe_arena_destroy(r->batch_arena);

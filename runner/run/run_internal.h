@@ -8,6 +8,8 @@
 #include "runner/run/run.h"
 #include "runner/run/run_stream.h"
 
+#include <stdio.h>
+
 /* Where a run stands: in the training of a batch, or behind it with nothing of what follows done. */
 typedef struct run_position {
     int64_t batch;
@@ -20,6 +22,7 @@ typedef struct run {
     const lemoe_config *config;
     bool is_first; /* the team's first rank: the only one with results and routing */
     lemoe_results *results;
+    FILE *log; /* run.log */
     lemoe_arena *run_arena, *batch_arena, *step_arena;
     const lemoe_editor_ops *ops;
     lemoe_editor_context context;

@@ -9,7 +9,7 @@
 
 enum { HOST_BYTES = 64 };
 
-lemoe_status lemoe_run_hosts(lemoe_comm *comm, char **out) {
+static lemoe_status list_hosts(lemoe_comm *comm, char **out) {
     int size = lemoe_comm_size(comm);
     char own[HOST_BYTES] = "", *all = NULL;
     (void)gethostname(own, sizeof own - 1);
@@ -31,6 +31,8 @@ out:
     lemoe_mem_free(all);
     return status;
 }
+
+lemoe_status lemoe_run_hosts(lemoe_comm *comm, char **out) { return lemoe_comm_keep_step(comm, list_hosts(comm, out)); }
 
 static lemoe_status put_texts(lemoe_results *results, const lemoe_run_args *args, const char *hosts, const char *yaml,
                               const char *versions) {
@@ -107,7 +109,7 @@ static void fill_columns(const lemoe_world *world, const lemoe_run_stream *strea
     for (int64_t i = 0; i < n; i++) {
         const lemoe_edit *edit = &world->dataset->edits[stream->plan->edit[i]];
         const lemoe_item *item = &stream->items[i];
-        c->integers[i] = i;
+        c->integers[i] = stream->plan->edit[i];
         c->integers[n + i] = edit->record;
         c->integers[2 * n + i] = item->n_prompt;
         c->integers[3 * n + i] = item->n_tok - item->n_prompt;

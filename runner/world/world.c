@@ -116,6 +116,15 @@ static void items_from_stream(const lemoe_edit_stream *stream, lemoe_item *items
     }
 }
 
+static lemoe_status make_slot(lemoe_world *world, int64_t cut, int64_t n_items, struct lemoe_world_cache **slot) {
+    LEMOE_TRY(lemoe_mem_grow(&world->caches, &world->cache_capacity, world->n_cache + 1, sizeof *world->caches));
+    *slot = &world->caches[world->n_cache];
+    **slot = (struct lemoe_world_cache){.cut = cut};
+    LEMOE_TRY(lemoe_mem_alloc(n_items, sizeof *(*slot)->items, &(*slot)->items));
+    items_from_stream(world->stream, (*slot)->items);
+    return LEMOE_OK;
+}
+
 lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cache_folder, double cache_max_bytes,
                                const lemoe_item **items) {
     for (int64_t i = 0; i < world->n_cache; i++)
@@ -124,11 +133,8 @@ lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cach
             return LEMOE_OK;
         }
     int64_t n_items = world->stream->n_edit * world->stream->n_role;
-    LEMOE_TRY(lemoe_mem_grow(&world->caches, &world->cache_capacity, world->n_cache + 1, sizeof *world->caches));
-    struct lemoe_world_cache *slot = &world->caches[world->n_cache];
-    *slot = (struct lemoe_world_cache){.cut = cut};
-    LEMOE_TRY(lemoe_mem_alloc(n_items, sizeof *slot->items, &slot->items));
-    items_from_stream(world->stream, slot->items);
+    struct lemoe_world_cache *slot = NULL;
+    LEMOE_TRY(lemoe_comm_agree(world->comm, make_slot(world, cut, n_items, &slot)));
     lemoe_prefix_cache_args args = {.model = world->model,
                                     .cut = cut,
                                     .folder = cache_folder,
