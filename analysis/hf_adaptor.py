@@ -13,7 +13,7 @@ forward pass over prompt and answer together (scoring), say where the prompts en
 
 encode() gives a text's tokens and where its prompt ends by the runner's rules.
 
-Needs torch and safetensors; everything it computes is fp32, as in the runner (LEMOE.md 1 and 2 have the formulas).
+Needs torch and safetensors; everything it computes is fp32, as in the runner (docs/method.md 1 and 2 have the formulas).
 """
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 /*
- * An arena: device memory handed out in order and given back all at once. Three of them own everything on a device:
- * weights (world), adaptor and optimiser state (run), step (run; reset after each step).
+ * An arena: device memory handed out in order and given back all at once. Four of them own what is on a device: weights
+ * (the model's), adaptor (run), optimiser state and packs (batch; reset before each batch), scratch (step; marked and
+ * reset by its user). Others come and go with one computation; a patched matrix is not in an arena, the model allocates
+ * it from the device itself.
  */
 #ifndef KERNELS_ARENA_H
 #define KERNELS_ARENA_H

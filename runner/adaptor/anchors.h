@@ -1,7 +1,7 @@
 /*
  * Anchors: the feature of every stored edit, with the expert it was trained on. A sequence goes to the expert of the
  * nearest anchor (cosine), or to none below a threshold. Nothing about an anchor ever changes, so an edit prompt's
- * route cannot: its own anchor has cosine 1. (Ours, PROTOTYPE.md 5c: not in the paper.)
+ * route cannot: its own anchor has cosine 1. (Ours, not in the paper: docs/method.md 2.4.)
  */
 #ifndef RUNNER_ADAPTOR_ANCHORS_H
 #define RUNNER_ADAPTOR_ANCHORS_H

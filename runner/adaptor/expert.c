@@ -4,7 +4,7 @@
 
 enum { GATE, UP, DOWN };                                          /* ffn */
 enum { GATE_A, GATE_B, UP_A, UP_B, DOWN_A, DOWN_B, STREAMS = 8 }; /* lora; streams of random numbers an expert */
-static const double init_std = 0.02;                              /* LEMOE.md 1.3 */
+static const double init_std = 0.02;                              /* docs/method.md 1.2 */
 
 static const struct {
     const char *name;

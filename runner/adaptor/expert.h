@@ -1,7 +1,7 @@
 /*
- * One expert (LEMOE.md 1.3): a gated FFN of any width beside the host's, f(x) = down(silu(gate x) * up x), or LoRA on
- * the host's three matrices, f(x) = FFN_{W + B A}(x) - FFN_W(x), which is zero as long as the B are. Split over ranks
- * as the host is: gate and up by rows, down by columns; y is this rank's partial sum.
+ * One expert (docs/method.md 1.2): a gated FFN of any width beside the host's, f(x) = down(silu(gate x) * up x), or
+ * LoRA on the host's three matrices, f(x) = FFN_{W + B A}(x) - FFN_W(x), which is zero as long as the B are. Split over
+ * ranks as the host is: gate and up by rows, down by columns; y is this rank's partial sum.
  */
 #ifndef RUNNER_ADAPTOR_EXPERT_H
 #define RUNNER_ADAPTOR_EXPERT_H

@@ -1,7 +1,7 @@
 /*
- * Routers without anything that trains. nearest: the expert of the stored edit whose feature is nearest (ours,
- * PROTOTYPE.md 5c) - an edit prompt's own anchor has cosine 1, so its route cannot change. centroid: the expert whose
- * batch's mean feature is nearest (LEMOE.md 2.5).
+ * Routers without anything that trains (docs/method.md 2.3). nearest: the expert of the stored edit whose feature is
+ * nearest (ours) - an edit prompt's own anchor has cosine 1, so its route cannot change. centroid: the expert whose
+ * batch's mean feature is nearest.
  */
 #include "kernels/base/mem.h"
 #include "runner/adaptor/router_keys.h"

@@ -1,6 +1,6 @@
 /*
- * The true expert (LEMOE.md 2.5): an upper bound, as in WISE-Retrieve oracle. An edit and its paraphrase go to the
- * edit's expert, a locality prompt to none.
+ * The true expert (docs/method.md 2.3): an upper bound, as in WISE-Retrieve oracle. An edit and its paraphrase go to
+ * the edit's expert, a locality prompt to none.
  */
 #include "kernels/base/mem.h"
 #include "runner/adaptor/router_keys.h"

@@ -1,8 +1,8 @@
 /*
- * The conventional router (LEMOE.md 1.4, Shazeer et al. 2017): p = softmax(W_g x) for every token, the top_k largest
- * are used with their probability as weight (not renormalised). With knowledge anchors (MEMoE) x is followed by the
- * mean embedding a of the sequence's entity, W_g [x; a] = W x + W_a a, so tokens about one entity share part of their
- * score.
+ * The conventional router (docs/method.md 5.1; Shazeer et al. 2017): p = softmax(W_g x) for every token, the top_k
+ * largest are used with their probability as weight (not renormalised). With knowledge anchors (MEMoE) x is followed by
+ * the mean embedding a of the sequence's entity, W_g [x; a] = W x + W_a a, so tokens about one entity share part of
+ * their score.
  *
  * The auxiliary balance loss is that of Switch Transformers (Fedus et al. 2022, eq. 4): balance * n_expert * sum_e f_e
  * P_e, f_e the share of a minibatch's routes that go to e (a constant to the gradient), P_e the mean of p_e over its

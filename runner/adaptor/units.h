@@ -1,7 +1,7 @@
 /*
- * Units and their features: what a route is computed from (LEMOE.md 2.1). A unit is a sequence, or a single token; its
- * feature is one vector, from the prompt alone - never from the target, which would leak the answer into the route (a
- * target token that is routed by itself sees only itself).
+ * Units and their features: what a route is computed from (docs/method.md 2.1). A unit is a sequence, or a single
+ * token; its feature is one vector, from the prompt alone - never from the target, which would leak the answer into the
+ * route (a target token that is routed by itself sees only itself).
  */
 #ifndef RUNNER_ADAPTOR_UNITS_H
 #define RUNNER_ADAPTOR_UNITS_H

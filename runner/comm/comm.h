@@ -1,6 +1,7 @@
 /*
  * What tensor parallelism needs, and no more: a team of ranks that reduce, gather and broadcast tensors.
- * Implementations: self (one rank, real), mpi (host memory). Element counts, never bytes.
+ * Implementations: self (one rank, real) and mpi. Element counts, never bytes. Tensors lie in memory that the host can
+ * read and write, which on the CPU is the device's memory as well.
  *
  * Every function that moves data is Collective on the comm: all its ranks call it in the same order with equal counts.
  */
@@ -16,18 +17,22 @@
 
 typedef struct lemoe_comm lemoe_comm;
 
-/* Local. The comm of a single rank. */
+/* Local. The comm of a single rank. Whoever opened a comm, here or by lemoe_team_open, closes it. Errors: NOMEM. */
 lemoe_status lemoe_comm_self(lemoe_comm **out) LEMOE_MUST_CHECK;
+/* Local for a single rank, else Collective. NULL is fine. */
 void lemoe_comm_close(lemoe_comm *comm);
+/* Local. */
 int lemoe_comm_rank(const lemoe_comm *comm);
 int lemoe_comm_size(const lemoe_comm *comm);
 
-/* Collective. In place, fp32, fp64 or int32; sums in the order the library keeps for one node layout. */
+/* Collective. In place, fp32, fp64 or int32; sums in the order the library keeps for one node layout. Errors:
+ * ARG for another type; COMM, as for all that follow, from the library. */
 lemoe_status lemoe_comm_allreduce_sum(lemoe_comm *comm, lemoe_tensor x) LEMOE_MUST_CHECK;
 lemoe_status lemoe_comm_allreduce_max(lemoe_comm *comm, lemoe_tensor x) LEMOE_MUST_CHECK;
-/* Collective. out holds size times the elements of x, in rank order. */
+/* Collective. Any type, the same for both. out, which does not overlap x, holds size times the elements of x, in rank
+ * order. Errors: SHAPE when it does not. */
 lemoe_status lemoe_comm_allgather(lemoe_comm *comm, lemoe_tensor x, lemoe_tensor out) LEMOE_MUST_CHECK;
-/* Collective. From rank root to all. */
+/* Collective. Any type. From rank root to all, in place. */
 lemoe_status lemoe_comm_broadcast(lemoe_comm *comm, int root, lemoe_tensor x) LEMOE_MUST_CHECK;
 /* Collective. Host bytes from rank root to all, any length. */
 lemoe_status lemoe_comm_broadcast_bytes(lemoe_comm *comm, int root, void *bytes, size_t n_bytes) LEMOE_MUST_CHECK;

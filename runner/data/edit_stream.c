@@ -1,4 +1,4 @@
-/* The text rules of DESIGN.md 6, in one place for every dataset and every score. */
+/* The text rules of docs/method.md 4.1, in one place for every dataset and every score. */
 #include "runner/data/edit_stream.h"
 
 #include "kernels/base/mem.h"

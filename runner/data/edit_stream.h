@@ -1,7 +1,7 @@
 /*
- * The stream: every edit of a dataset as token sequences, made by the text rules of DESIGN.md 6 (prompt + " " + target,
- * BOS once, EOS on targets on request; the first target position is the length of the common token prefix of prompt and
- * whole text). Order is not decided here: the plan permutes indices.
+ * The stream: every edit of a dataset as token sequences, made by the text rules of docs/method.md 4.1 (prompt + " " +
+ * target, BOS once, EOS on targets on request; the first target position is the length of the common token prefix of
+ * prompt and whole text). Order is not decided here: the plan permutes indices.
  */
 #ifndef RUNNER_DATA_EDIT_STREAM_H
 #define RUNNER_DATA_EDIT_STREAM_H

@@ -12,9 +12,9 @@ extern "C" {
 
 typedef struct lemoe_tokenizer lemoe_tokenizer;
 
-/* Local. Opens folder/tokenizer.model. Errors: IO with what to put where when it is missing (tokenizer.json alone is
- * refused by name); FORMAT when SentencePiece cannot read it; FORMAT when it has more pieces than n_vocab rows of the
- * model (does not fit the model); n_vocab 0 skips that check. */
+/* Local. Opens folder/tokenizer.model. Errors: IO with what to put where when it is missing; UNSUPPORTED when there is
+ * a tokenizer.json alone, which is named; FORMAT when SentencePiece cannot read it; FORMAT when it has more pieces than
+ * n_vocab rows of the model (does not fit the model); n_vocab 0 skips that check. */
 lemoe_status lemoe_tokenizer_open(const char *folder, int64_t n_vocab, lemoe_tokenizer **out) LEMOE_MUST_CHECK;
 void lemoe_tokenizer_close(lemoe_tokenizer *tokenizer);
 int64_t lemoe_tokenizer_n_pieces(const lemoe_tokenizer *tokenizer);

@@ -50,11 +50,14 @@ typedef struct lemoe_edit_batch {
 
 typedef struct lemoe_editor_ops {
     const char *name; /* edit.method */
-    /* Local. Whether a model of that shape can be edited with that configuration: layers, widths. Called before
-     * anything starts. */
+    /* Local; optional: NULL where any model will do. Whether a model of that shape can be edited with that
+     * configuration: layers, widths. Called before anything starts. */
     lemoe_status (*check)(const lemoe_config *config, const lemoe_llama_config *shape);
-    /* Local. Makes the editor and registers its seams, which defines the cut. Nothing is changed yet. */
+    /* Local. Makes the editor and registers its seams, which defines the cut. Nothing is changed yet. Where it fails,
+     * *editor is NULL or what close can free. */
     lemoe_status (*open)(const lemoe_editor_context *context, void **editor);
+    /* Local. Frees what open made, also after an open that failed with *editor set. Seams are the model's to take
+     * out. */
     void (*close)(void *editor);
     /* Collective. Trains one batch, logging every update. */
     lemoe_status (*edit_batch)(void *editor, const lemoe_edit_batch *batch, const lemoe_step_log *log);
@@ -63,25 +66,25 @@ typedef struct lemoe_editor_ops {
     lemoe_status (*visit)(void *editor, lemoe_state *state);
     /* Local. Routes of items under the editor as it is now. */
     lemoe_status (*route)(void *editor, const lemoe_item *items, int64_t n_items, lemoe_route *out);
-    /* The expert a batch was trained on, per item (forced ones: the batch's; token-level: most used in its last step).
-     */
+    /* Local. The expert a batch was trained on, per item (forced ones: the batch's; token-level: most used in its last
+     * step). */
     lemoe_status (*route_trained)(void *editor, const lemoe_edit_batch *batch, lemoe_route *out);
     /* Local. Whether single tokens are routed rather than sequences. NULL: never. */
     bool (*routes_tokens)(const void *editor);
-    /* Where they are, Local: the expert of every prompt token (BOS left out) of the items, in order: what the
+    /* Local. Where they are: the expert of every prompt token (BOS left out) of the items, in order: what the
      * consistency matrix counts for them. out has room for sum of n_prompt - 1. */
     lemoe_status (*route_tokens)(void *editor, const lemoe_item *items, int64_t n_items, int64_t *out);
-    /* Threshold of the null route in force; NaN when there is none. */
+    /* Local. Threshold of the null route in force; NaN when there is none. */
     double (*threshold)(const void *editor);
-    /* Experts there are or will be: rows of the consistency matrix. */
+    /* Local. Experts there are or will be: rows of the consistency matrix. */
     int64_t (*n_expert)(const void *editor);
     /* Collective. What was added to the model, gathered on the team's first rank and written to path (safetensors). */
     lemoe_status (*save)(void *editor, const char *path, lemoe_dtype dtype);
-    /* Bytes of parameters added, over the whole team. */
+    /* Local. Bytes of parameters added, over the whole team. */
     int64_t (*added_bytes)(const void *editor);
 } lemoe_editor_ops;
 
-/* The table. NULL-terminated names for config; find gives NULL for an unknown name. */
+/* Local. The table. NULL-terminated names for config; find gives NULL for an unknown name. */
 const lemoe_editor_ops *lemoe_editor_find(const char *name);
 const char *const *lemoe_editor_names(void);
 

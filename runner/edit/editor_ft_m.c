@@ -1,6 +1,6 @@
 /*
- * FT-M (LEMOE.md 7.1): fine-tuning one down_proj on the target's NLL, breadth-first on whole batches. A patch changes
- * the matrix, a tap gives its gradient.
+ * FT-M (docs/method.md 5.2): fine-tuning one down_proj on the target's NLL, breadth-first on whole batches. A patch
+ * changes the matrix, a tap gives its gradient.
  */
 #include "kernels/base/mem.h"
 #include "kernels/ops.h"

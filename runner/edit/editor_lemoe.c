@@ -1,7 +1,7 @@
 /*
- * LEMoE (Wang & Li 2024; LEMOE.md 1-2): for each batch insert an expert beside one FFN, freeze the older ones, train
- * the new one on the targets' NLL, and route by KV anchors. Which router is a matter of configuration (presets paper
- * and stable).
+ * LEMoE (Wang & Li 2024; docs/method.md 1 and 2): for each batch insert an expert beside one FFN, freeze the older
+ * ones, train the new one on the targets' NLL, and route by KV anchors. Which router is a matter of configuration
+ * (presets paper and stable).
  */
 #include "kernels/base/mem.h"
 #include "runner/adaptor/saved.h"

@@ -1,5 +1,5 @@
 /*
- * The conventional MoE adaptor (LEMOE.md 1.4, 7.10): a fixed number of experts beside one FFN, all of them and the
+ * The conventional MoE adaptor (docs/method.md 5.1): a fixed number of experts beside one FFN, all of them and the
  * token-level router trained by every batch. Nothing is frozen between batches; that is what LEMoE is compared with.
  */
 #include "kernels/base/mem.h"

@@ -1,8 +1,8 @@
 /*
- * What LEMoE adds to its FFN (LEMOE.md 1.1): h = FFN(x) + lambda g f_i(x), one expert and one weight a unit (a sequence
- * for all its tokens, or a single token). In training the router may force the newest expert; a unit that goes nowhere
- * keeps its bits. The same computation forward in training and evaluation; the backward serves experts that train and
- * the router's gates.
+ * What LEMoE adds to its FFN (docs/method.md 1.1): h = FFN(x) + lambda g f_i(x), one expert and one weight a unit (a
+ * sequence for all its tokens, or a single token). In training the router may force the newest expert; a unit that goes
+ * nowhere keeps its bits. The same computation forward in training and evaluation; the backward serves experts that
+ * train and the router's gates.
  */
 #include "kernels/base/mem.h"
 #include "kernels/ops.h"

@@ -1,7 +1,7 @@
 /*
- * The threshold of the null route, from edit prompts alone (PROTOTYPE.md 5c). Impostors: the nearest other edit of each
- * edit. Genuine pairs: an edit prompt standing behind the whole text of another edit of its batch, compared with itself
- * alone - the hardest rewording there is that needs no data.
+ * The threshold of the null route, from edit prompts alone (docs/method.md 2.4). Impostors: the nearest other edit of
+ * each edit. Genuine pairs: an edit prompt standing behind the whole text of another edit of its batch, compared with
+ * itself alone - the hardest rewording there is that needs no data.
  */
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"

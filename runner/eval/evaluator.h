@@ -1,7 +1,7 @@
 /*
  * The three metrics of a run at its moments. The evaluator holds the stream's items and the pristine model's
- * predictions; each call scores a range of batches in every role and puts the rows into the results (LEMOE.md 4,
- * DESIGN.md 8).
+ * predictions; each call scores a range of batches in every role and puts the rows into the results (docs/method.md 4).
+ * Their paths are rows of results_schema.c.
  *
  * Batches are the unit of packing: base, immediate, milestone and final score a batch in the same packs, so an edit
  * that nothing touched has bit-equal logits at every moment.

@@ -1,6 +1,6 @@
 /*
- * Scoring sequences teacher-forced, exactly as LEMOE.md 4.2: at each target position the model sees the gold prefix,
- * predicts the largest logit, and that is compared with the gold token (accuracy) or with the pristine model's
+ * Scoring sequences teacher-forced, exactly as docs/method.md 4.2: at each target position the model sees the gold
+ * prefix, predicts the largest logit, and that is compared with the gold token (accuracy) or with the pristine model's
  * prediction (agreement).
  */
 #ifndef RUNNER_EVAL_SCORE_H

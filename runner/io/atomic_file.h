@@ -9,8 +9,11 @@
 
 typedef struct lemoe_atomic_file lemoe_atomic_file;
 
+/* Local. Opens the dot-file, named after path and this process, for a path that is left alone until commit. *out is the
+ * caller's, who ends it by commit or abandon. Errors: IO, NOMEM. */
 lemoe_status lemoe_atomic_file_begin(const char *path, lemoe_atomic_file **out) LEMOE_MUST_CHECK;
-/* The stream to write to, and the dot-name for libraries that open by name (then the stream stays unused). */
+/* Local. The stream to write to, and the dot-name for libraries that open by name (then the stream stays unused).
+ * Borrowed: both are gone after commit or abandon. */
 FILE *lemoe_atomic_file_stream(lemoe_atomic_file *file);
 const char *lemoe_atomic_file_temporary(const lemoe_atomic_file *file);
 /* Local. Flush, fsync, rename, fsync the folder; frees. On failure the old file stands and the dot-file is removed. */

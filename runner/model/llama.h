@@ -24,13 +24,15 @@ typedef struct lemoe_llama_args {
 
 /* Collective. Reads only this rank's slices, as views of the mapped file where type, layout and device allow. Errors
  * (agreed on all ranks): those of config and safetensors; SHAPE when a dimension does not split over the team, by
- * number. */
+ * number. *out is the caller's to close; device and comm have to outlive it. */
 lemoe_status lemoe_llama_open(const lemoe_llama_args *args, lemoe_llama **out) LEMOE_MUST_CHECK;
+/* Local. NULL is fine. */
 void lemoe_llama_close(lemoe_llama *model);
+/* Local. What it was opened with; borrowed. */
 const lemoe_llama_config *lemoe_llama_config_of(const lemoe_llama *model);
 lemoe_device *lemoe_llama_device(const lemoe_llama *model);
 lemoe_comm *lemoe_llama_comm(const lemoe_llama *model);
-/* 32 hex digits over config.json and all tensors; equal on all ranks. */
+/* Local. 32 hex digits over config.json and all tensors; equal on all ranks. */
 const char *lemoe_llama_fingerprint(const lemoe_llama *model);
 /* Local. Are all tensors there that a model of this config needs, in shape and type? What lemoe_llama_open would find
  * out, without reading a weight. */
@@ -41,9 +43,10 @@ lemoe_status lemoe_llama_folder_fingerprint(const char *folder, char out[33], in
  * multiple of them), else SHAPE with the number that does not divide. */
 lemoe_status lemoe_llama_check_split(const lemoe_llama_config *config, int64_t tp) LEMOE_MUST_CHECK;
 
-/* This rank's share of d_ff: rows [begin, begin + n) of gate and up. */
+/* Local. This rank's share of d_ff: rows [begin, begin + n) of gate and up. */
 void lemoe_llama_ff_share(const lemoe_llama *model, int64_t *begin, int64_t *n);
-/* This rank's shard of a matrix as it is used now (device; stored dtype, or fp32 when patched), [n_out, n_in] local. */
+/* Local. This rank's shard of a matrix as it is used now (device; stored dtype, or fp32 when patched), [n_out, n_in]
+ * local. */
 lemoe_tensor lemoe_llama_matrix(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix);
 
 /* ---- seams ---- */
@@ -57,11 +60,12 @@ lemoe_status lemoe_llama_add_tap(lemoe_llama *model, const lemoe_tap *tap) LEMOE
  * memory of the model). With seams inactive the pristine matrix is used. */
 lemoe_status lemoe_llama_patch_begin(lemoe_llama *model, int64_t layer, lemoe_matrix matrix,
                                      lemoe_tensor *w) LEMOE_MUST_CHECK;
+/* Local. */
 void lemoe_llama_seams_set_active(lemoe_llama *model, bool active);
 /* Local. Takes all seams out, frees patches, and proves by checksum that the weights are as loaded (STATE otherwise).
  */
 lemoe_status lemoe_llama_seams_clear(lemoe_llama *model) LEMOE_MUST_CHECK;
-/* The lowest touched half layer; 2 n_layer when nothing is registered. */
+/* Local. The lowest touched half layer; 2 n_layer when nothing is registered. */
 int64_t lemoe_llama_cut(const lemoe_llama *model);
 
 /* ---- computing ---- */

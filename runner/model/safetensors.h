@@ -21,8 +21,8 @@ void lemoe_safetensors_close(lemoe_safetensors *file);
 
 /* Local. A tensor by name as a view of the mapping (host memory, valid until close, maybe unaligned to its type: see
  * lemoe_safetensors_aligned). Errors: FORMAT when missing ("no tensor NAME in PATH") or of another shape (both shapes
- * are named); UNSUPPORTED for a type other than F32, F16, BF16. n_dim 0 in `shape` check: pass shape NULL for no check.
- */
+ * are named); UNSUPPORTED for a type other than F32, F16, BF16. shape NULL: any shape will do, and n_dim is not
+ * looked at. */
 lemoe_status lemoe_safetensors_get(const lemoe_safetensors *file, const char *name, int n_dim, const int64_t *shape,
                                    lemoe_tensor *out) LEMOE_MUST_CHECK;
 /* Whether the view may be read through a pointer of its type. */

@@ -1,7 +1,7 @@
 /*
- * Average-linkage agglomerative clustering on cosine distance, cut at one cluster a batch (LEMOE.md 3.2). Merges are
- * found by chains of nearest neighbours (Murtagh 1983), which gives the same tree as always merging the closest pair:
- * average linkage never brings a merged cluster closer to a third than its parts were. n^2 time and memory.
+ * Average-linkage agglomerative clustering on cosine distance, cut at one cluster a batch (docs/method.md 3.2). Merges
+ * are found by chains of nearest neighbours (Murtagh 1983), which gives the same tree as always merging the closest
+ * pair: average linkage never brings a merged cluster closer to a third than its parts were. n^2 time and memory.
  */
 #include "kernels/base/mem.h"
 #include "runner/plan/order_planner.h"

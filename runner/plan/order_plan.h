@@ -1,6 +1,6 @@
 /*
- * Order planning (LEMOE.md 3): which edits make a batch, and in which order batches are edited. A planner is a pure
- * function of features, batch size and seed; planning sees all edits beforehand, so it is offline planning, not
+ * Order planning (docs/method.md 3): which edits make a batch, and in which order batches are edited. A planner is a
+ * pure function of features, batch size and seed; planning sees all edits beforehand, so it is offline planning, not
  * streaming.
  */
 #ifndef RUNNER_PLAN_ORDER_PLAN_H
@@ -16,7 +16,8 @@ typedef struct lemoe_plan {
     int64_t *edit;      /* [n_edit] dataset index of the edit at each place of the stream */
     int64_t *batch;     /* [n_edit] its batch: place / batch_size */
     int64_t *cluster;   /* [n_edit] its cluster before balancing, numbered as the batch that the cluster became (so an
-                           edit   that balancing moved has cluster != batch); -1 where the planner has none */
+                           edit that balancing moved has cluster != batch); round_robin, which makes no batch of a
+                           cluster: numbered as k-means found them; -1 where the planner has none */
     double *similarity; /* [n_batch, n_batch] mean cosine similarity of features between batches; diagonal: within, over
                            distinct pairs; NaN where there is no pair or there are no features */
 } lemoe_plan;

@@ -5,7 +5,7 @@
 #include "runner/run/run.h"
 #include "runner/run/run_stream.h"
 
-/* Local, on the team's first rank. Root attributes of DESIGN.md 8. hosts: "name" or "name x4, ...". */
+/* Local, on the team's first rank. Root attributes of results_schema.c. hosts: "name" or "name x4, ...". */
 lemoe_status lemoe_run_record_provenance(lemoe_results *results, const lemoe_run_args *args,
                                          const char *hosts) LEMOE_MUST_CHECK;
 /* Local. /edit and /plan. */

@@ -33,7 +33,7 @@ static uint64_t plan_hash(const lemoe_plan *plan) {
     return XXH3_64bits_withSeed(plan->edit, n_bytes, XXH3_64bits(plan->batch, n_bytes));
 }
 
-/* Bits repeat within a domain only (DESIGN.md 3), so a checkpoint is good there and nowhere else. */
+/* Bits repeat within a domain only (docs/design.md 7), so a checkpoint is good there and nowhere else. */
 static lemoe_status visit_domain(const run *r, lemoe_state *state) {
     char team[96], layout[512], plan[24];
     lemoe_comm *comm = r->world->comm;

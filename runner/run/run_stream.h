@@ -13,9 +13,11 @@ typedef struct lemoe_run_stream {
     lemoe_eval_stream eval; /* borrows the above */
 } lemoe_run_stream;
 
-/* Collective. Plans on the team's first rank and broadcasts. items: dataset order, from lemoe_world_items. */
+/* Collective. Plans on the team's first rank and broadcasts edits, batches and clusters; the plan's similarity is NaN
+ * on the other ranks. items: dataset order, from lemoe_world_items. */
 lemoe_status lemoe_run_stream_open(lemoe_world *world, const lemoe_config *config, const lemoe_item *items,
                                    lemoe_run_stream *out) LEMOE_MUST_CHECK;
+/* Local. Also after an open that failed. */
 void lemoe_run_stream_close(lemoe_run_stream *stream);
 
 #endif

@@ -9,7 +9,7 @@
 #include "runner/data/edit_stream.h"
 #include "runner/model/prefix_cache.h"
 
-/* Token budget of canonical packs (DESIGN.md 3, principle 4): part of the numerics, so a constant. */
+/* Token budget of canonical packs (docs/design.md 7): part of the numerics, so a constant. */
 enum { LEMOE_CANONICAL_PACK_TOKENS = 2048 };
 
 typedef struct lemoe_world {

@@ -1,6 +1,6 @@
 /*
  * A tiny model split over the ranks against the same model whole: every rank opens both, so the reference needs no
- * second job. Tolerances are the house's: 1e-5 in NLL, 1e-4 in gradients, the same argmax where the margin is above
+ * second job. Tolerances: 1e-5 in NLL, 1e-4 in gradients, the same argmax where the margin is above
  * 1e-4.
  */
 #include "kernels/ops.h"

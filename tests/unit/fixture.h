@@ -74,7 +74,7 @@ static inline void write_text(const char *path, const char *text) {
     write_bytes(path, (const unsigned char *)text, strlen(text));
 }
 
-/* |a - b|_2 / (|b|_2 + floor), the measure of STYLE.md; NaN where either holds one. */
+/* |a - b|_2 / (|b|_2 + floor), the measure of every tolerance here; NaN where either holds one. */
 static inline double relative_error(const float *a, const double *b, int64_t n, double floor) {
     double difference = 0, size = 0;
     for (int64_t i = 0; i < n; i++) {

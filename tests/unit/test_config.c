@@ -5,7 +5,7 @@
 
 #include <unistd.h>
 
-/* Written by hand from DESIGN.md 6, not from the table. */
+/* Written by hand, not from the table. */
 static const char *const expected_common[][2] = {
     {"name",                        "t"             },
     {"seed",                        "0"             },

@@ -1,4 +1,4 @@
-/* The text rules of DESIGN.md 6: prompt + " " + target, BOS once, common token prefix, EOS, the subject's tokens. */
+/* Text rules (docs/method.md 4.1): prompt + " " + target, BOS once, common token prefix, EOS, the subject's tokens. */
 #include "runner/data/edit_stream.h"
 #include "tests/unit/fixture.h"
 #include "tests/unit/tiny_tokenizer.h"

@@ -262,7 +262,7 @@ static const lemoe_json_value *find_path(const lemoe_json_value *rows, const cha
     return NULL;
 }
 
-/* The paths of DESIGN.md 8 and the brief, written down a second time. */
+/* The paths that users rely on, written down a second time. */
 static void schema_is_described(void **state) {
     (void)state;
     char *text = NULL, path[128];

@@ -1,4 +1,4 @@
-/* Routes in training and at the end, agreement at milestones, and the consistency matrix (LEMOE.md 2.7). */
+/* Routes in training and at the end, agreement at milestones, and the consistency matrix (docs/method.md 2.7). */
 #include "runner/eval/routing.h"
 #include "tests/unit/eval_fixture.h"
 

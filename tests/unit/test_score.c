@@ -1,4 +1,4 @@
-/* Token-level scores, teacher-forced (LEMOE.md 4.2). */
+/* Token-level scores, teacher-forced (docs/method.md 4.2). */
 #include "runner/eval/score.h"
 #include "tests/unit/world_fixture.h"
 
