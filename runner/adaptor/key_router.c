@@ -4,7 +4,7 @@
 
 enum { DOWN, UP, KEY, STREAMS = 1 << 20 }; /* streams of random numbers: a router's keys follow its projection */
 
-/* LEMOE.md 2.1 gives no initialisation: ours, or the usual one of a linear layer (PROTOTYPE.md 5b). */
+/* No initialisation is in print: ours, or the usual one of a linear layer (docs/method.md 2.1). */
 static double std_of(const lemoe_key_router *r, int64_t fan_in, bool is_key) {
     if (r->init == LEMOE_ROUTER_INIT_FAN_IN) return is_key ? 0.1 : 1.0 / sqrt((double)fan_in);
     return is_key ? 0.01 : 0.02;

@@ -1,7 +1,7 @@
 /*
- * Keys and a projection, as printed (LEMOE.md 2.1): v = W_up silu(W_down e), z_i = k_i . v; what is made of the scores
- * (softmax, losses) stands in router_keys.c and key_loss.c. One key an expert; only the newest has a gradient, and a
- * first one that is no expert's, if it trains.
+ * Keys and a projection, as printed (docs/method.md 2.1): v = W_up silu(W_down e), z_i = k_i . v; what is made of the
+ * scores (softmax, losses) stands in router_keys.c. One key an expert; only the newest has a gradient, and a first one
+ * that is no expert's, if it trains.
  */
 #ifndef RUNNER_ADAPTOR_KEY_ROUTER_H
 #define RUNNER_ADAPTOR_KEY_ROUTER_H

@@ -1,5 +1,5 @@
 /*
- * Routers: who decides which expert a unit goes to (LEMOE.md 2.5). One table of functions a mode, chosen by
+ * Routers: who decides which expert a unit goes to (docs/method.md 2.3). One table of functions a mode, chosen by
  * lemoe.router; the editor knows none of them by name.
  *
  * A unit is what gets one route: a sequence, or with lemoe.granularity token a token. A router sees a unit's feature
@@ -40,7 +40,7 @@ typedef struct lemoe_router_context {
 
 typedef struct lemoe_router_ops {
     bool needs_anchors; /* the editor keeps context->anchors */
-    /* Each gradient-trained route: whether gates are probabilities whose gradient reaches the router. */
+    /* Makes a router without experts. Where it fails, *router is NULL or what close can free. */
     lemoe_status (*open)(const lemoe_router_context *context, void **router);
     void (*close)(void *router);
     /* A new expert is there. */

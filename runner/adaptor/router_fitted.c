@@ -1,5 +1,5 @@
 /*
- * The router fitted after the expert (ours, PROTOTYPE.md 5b): experts train alone at gate 1; then key and projection
+ * The router fitted after the expert (ours, docs/method.md 2.5): experts train alone at gate 1; then key and projection
  * are fitted by cross-entropy over the stored features of all edits so far, with noise on them so that rewordings
  * follow. Older keys stay frozen, the projection moves, and replay keeps old routes where they were.
  */
@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-static const double fit_lr = 5e-3, fit_stop_loss = 0.005; /* PROTOTYPE.md 5b; the rate where lemoe.router_lr is auto */
+static const double fit_lr = 5e-3, fit_stop_loss = 0.005; /* docs/method.md 7; the rate where lemoe.router_lr is auto */
 
 static lemoe_status open(const lemoe_router_context *context, void **router) {
     return lemoe_router_keys_open(context, false, (lemoe_router_keys **)router);

@@ -1,9 +1,9 @@
 /*
- * Readings of the printed rule (LEMOE.md 2.5): keys and projection learn from the targets' NLL through the gate, which
- * is the softmax probability of the expert used. They differ in two things: whether a batch's own expert is forced
- * while it trains, and what becomes of the projection.
+ * Readings of the printed rule (docs/method.md 2.3): keys and projection learn from the targets' NLL through the gate,
+ * which is the softmax probability of the expert used. They differ in two things: whether a batch's own expert is
+ * forced while it trains, and what becomes of the projection.
  *
- * Named extensions, off in preset `paper` (PROTOTYPE.md 5a): a cross-entropy of the router over the batch, and its
+ * Named extensions, off in preset `paper` (docs/method.md 2.5): a cross-entropy of the router over the batch, and its
  * replay over the stored features of earlier batches.
  */
 #include "kernels/base/mem.h"
@@ -70,7 +70,7 @@ static lemoe_status route_forced(void *router, const lemoe_units *units, lemoe_a
     return status;
 }
 
-/* dL/dp is d_gate where an expert was used, 0 elsewhere; the softmax Jacobian makes dz of it (LEMOE.md 1.3). */
+/* dL/dp is d_gate where an expert was used, 0 elsewhere; the softmax Jacobian makes dz of it (docs/method.md 1.3). */
 static lemoe_status backward(void *router, void *kept, const lemoe_route *routes, const float *d_gate,
                              lemoe_arena *arena) {
     lemoe_router_keys *k = router;

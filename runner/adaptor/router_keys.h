@@ -4,6 +4,8 @@
  *
  * With lemoe.null key a null key stands in front, column 0 of all scores: what it wins goes to no expert (-1). It never
  * freezes, and learns from mixtures of two edits' features, since nothing that will be judged by locality may be seen.
+ *
+ * All functions but lemoe_router_keys_save are Local.
  */
 #ifndef RUNNER_ADAPTOR_ROUTER_KEYS_H
 #define RUNNER_ADAPTOR_ROUTER_KEYS_H
@@ -40,10 +42,16 @@ static inline int64_t lemoe_router_keys_column(const lemoe_router_keys *keys, in
     return keys->n_null + expert;
 }
 
+/* Without experts yet, one router of keys or (per_expert) one an expert. The context is copied, what it points to is
+ * borrowed: weights live in its run arena, features of replay on the host. *out is the caller's, who closes it, also
+ * after an error that left it set. Errors: NOMEM. */
 lemoe_status lemoe_router_keys_open(const lemoe_router_context *context, bool per_expert,
                                     lemoe_router_keys **out) LEMOE_MUST_CHECK;
+/* Frees what is not in an arena. NULL is fine. */
 void lemoe_router_keys_close(void *router);
+/* One expert more, with a fresh key (and per_expert a fresh projection); at most max_expert times. */
 lemoe_status lemoe_router_keys_add_expert(void *router) LEMOE_MUST_CHECK;
+/* Scores of host features e[n, d]; everything of *out lives in the arena. */
 lemoe_status lemoe_router_keys_score(const lemoe_router_keys *keys, const float *e, int64_t n, lemoe_arena *arena,
                                      lemoe_key_pass *out) LEMOE_MUST_CHECK;
 /* Adds the gradients of what trains. dz: device [n, columns]. */
@@ -61,8 +69,11 @@ lemoe_status lemoe_router_keys_remember(lemoe_router_keys *keys, const lemoe_uni
 /* Top-1 of every unit; gate: its probability, or 1; 0 of none. */
 lemoe_status lemoe_router_keys_top(const lemoe_router_keys *keys, const lemoe_key_pass *pass, bool raw,
                                    lemoe_route *out) LEMOE_MUST_CHECK;
+/* Collective like lemoe_saved_add. Keys and projections, by name. */
 lemoe_status lemoe_router_keys_save(void *router, lemoe_saved *saved, lemoe_llama *model) LEMOE_MUST_CHECK;
+/* Keys, projections and features of replay, with as many experts added as there shall be. */
 lemoe_status lemoe_router_keys_visit(void *router, lemoe_state *state) LEMOE_MUST_CHECK;
+/* Numbers in keys, projections and features of replay. */
 int64_t lemoe_router_keys_n_weight(const void *router);
 
 extern const lemoe_router_ops lemoe_router_literal, lemoe_router_forced, lemoe_router_frozen_proj,

@@ -18,8 +18,8 @@ typedef char lemoe_text[LEMOE_TEXT_MAX];
 typedef enum lemoe_select { LEMOE_SELECT_FIRST, LEMOE_SELECT_RANDOM } lemoe_select;
 typedef enum lemoe_bad_records { LEMOE_BAD_RECORDS_ERROR, LEMOE_BAD_RECORDS_SKIP } lemoe_bad_records;
 typedef enum lemoe_preset { LEMOE_PRESET_PAPER, LEMOE_PRESET_STABLE } lemoe_preset;
-/* LEMOE.md 2.5, and two of ours: fitted = keys fitted after each expert (PROTOTYPE.md 5b), nearest = the expert of the
- * stored edit whose feature is nearest (5c). */
+/* docs/method.md 2.3. Two are ours alone: fitted = keys fitted after each expert, nearest = the expert of the stored
+ * edit whose feature is nearest. */
 typedef enum lemoe_router_mode {
     LEMOE_ROUTER_LITERAL,
     LEMOE_ROUTER_FORCED,
@@ -46,7 +46,7 @@ typedef enum lemoe_granularity {
 typedef enum lemoe_gate { LEMOE_GATE_RAW, LEMOE_GATE_RENORM } lemoe_gate;
 /* Which inputs go to no expert: none; those too far from every stored edit; those nearest to a key of their own. */
 typedef enum lemoe_null_route { LEMOE_NULL_NONE, LEMOE_NULL_COSINE, LEMOE_NULL_KEY } lemoe_null_route;
-/* How the cosine threshold is set, from edit prompts alone (PROTOTYPE.md 5c): midway between the impostors' quantile
+/* How the cosine threshold is set, from edit prompts alone (docs/method.md 2.4): midway between the impostors' quantile
  * and 1; that quantile itself; or midway between it and the median of genuine pairs (edit prompts behind other text).
  */
 typedef enum lemoe_null_rule {
@@ -214,7 +214,7 @@ lemoe_status lemoe_config_describe(char **out) LEMOE_MUST_CHECK;
  * that the method does not read; the caller frees. For tables of swept keys. Errors: CONFIG for an unknown key. */
 lemoe_status lemoe_config_value(const lemoe_config *config, const char *key, char **out) LEMOE_MUST_CHECK;
 
-/* What identifies a run besides its keys; see DESIGN.md 6. */
+/* What identifies a run besides its keys; see docs/design.md 6. */
 typedef struct lemoe_identity_args {
     const char *model_fingerprint, *data_fingerprint;
     int64_t tensor_parallel;
