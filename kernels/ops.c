@@ -258,6 +258,7 @@ lemoe_status lemoe_op_topk_softmax_fwd(lemoe_device *device, lemoe_tensor z, lem
 
 lemoe_status lemoe_op_softmax_bwd(lemoe_device *device, lemoe_tensor p, lemoe_tensor dp, lemoe_tensor dz) {
     OPTIONAL(softmax_bwd);
+    MATRIX("softmax_bwd", p, p.shape[0], width(p));
     MATRIX("softmax_bwd", dp, p.shape[0], width(p));
     MATRIX("softmax_bwd", dz, p.shape[0], width(p));
     return device->compute->softmax_bwd(device, p, dp, dz);
@@ -265,6 +266,7 @@ lemoe_status lemoe_op_softmax_bwd(lemoe_device *device, lemoe_tensor p, lemoe_te
 
 lemoe_status lemoe_op_rows_gather(lemoe_device *device, lemoe_tensor x, lemoe_tensor row, lemoe_tensor y) {
     OPTIONAL(rows_gather);
+    MATRIX("rows_gather", x, x.shape[0], width(x));
     I32("rows_gather", row, lemoe_tensor_count(&row));
     MATRIX("rows_gather", y, lemoe_tensor_count(&row), width(x));
     return device->compute->rows_gather(device, x, row, y);
@@ -273,6 +275,7 @@ lemoe_status lemoe_op_rows_gather(lemoe_device *device, lemoe_tensor x, lemoe_te
 lemoe_status lemoe_op_rows_scatter_add(lemoe_device *device, lemoe_tensor x, lemoe_tensor row, lemoe_tensor weight,
                                        lemoe_tensor y) {
     OPTIONAL(rows_scatter_add);
+    MATRIX("rows_scatter_add", x, x.shape[0], width(x));
     I32("rows_scatter_add", row, x.shape[0]);
     if (weight.data) F32("rows_scatter_add", weight, x.shape[0]);
     MATRIX("rows_scatter_add", y, y.shape[0], width(x));
@@ -288,6 +291,7 @@ lemoe_status lemoe_op_rows_scale(lemoe_device *device, lemoe_tensor weight, lemo
 
 lemoe_status lemoe_op_row_dot(lemoe_device *device, lemoe_tensor a, lemoe_tensor b, lemoe_tensor dot) {
     OPTIONAL(row_dot);
+    MATRIX("row_dot", a, a.shape[0], width(a));
     MATRIX("row_dot", b, a.shape[0], width(a));
     F32("row_dot", dot, a.shape[0]);
     return device->compute->row_dot(device, a, b, dot);
