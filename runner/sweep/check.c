@@ -12,19 +12,29 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The smallest degree that splits the model and whose shards fit beside each other in half of a node's memory (the rest
- * is for activations, caches and the adaptor). Part of the identity: decided from the model, the memory and the ranks,
- * nothing else. */
-static lemoe_status find_auto_tensor(const lemoe_checked_model *model, int n_rank, int64_t *out) {
+/* The ranks of a launch, as far as memory and teams are concerned. */
+typedef struct launch_room {
+    int n_rank, n_node_rank; /* of all nodes; of the largest */
+    int64_t node_bytes;      /* memory of this node, taken for all */
+} launch_room;
+
+static lemoe_status measure_room(int n_rank, int n_node_rank, launch_room *out) {
     lemoe_device *device = NULL;
     size_t free_bytes = 0, total_bytes = 0;
     LEMOE_TRY(lemoe_device_open("cpu", 1, &device));
     lemoe_status status = lemoe_device_mem_info(device, &free_bytes, &total_bytes);
     lemoe_device_close(device);
-    LEMOE_TRY(status);
-    for (int64_t tp = 1; tp <= n_rank && tp <= LEMOE_TEAM_RANKS; tp *= 2) {
-        int64_t n_team = n_rank / tp;
-        bool fits = model->weight_bytes * n_team <= (int64_t)(total_bytes / 2);
+    *out = (launch_room){n_rank, n_node_rank, (int64_t)total_bytes};
+    return status;
+}
+
+/* The smallest degree that splits the model and whose shards fit beside each other in half of a node's memory (the rest
+ * is for activations, caches and the adaptor). Part of the identity: decided from the model, the memory and the ranks
+ * of a node, nothing else. */
+static lemoe_status find_auto_tensor(const lemoe_checked_model *model, const launch_room *room, int64_t *out) {
+    for (int64_t tp = 1; tp <= room->n_rank && tp <= LEMOE_TEAM_RANKS; tp *= 2) {
+        int64_t n_team = room->n_node_rank > tp ? room->n_node_rank / tp : 1;
+        bool fits = model->weight_bytes * n_team <= room->node_bytes / 2;
         if (fits && lemoe_llama_check_split(&model->shape, tp) == LEMOE_OK) {
             *out = tp;
             lemoe_error_clear();
@@ -34,23 +44,31 @@ static lemoe_status find_auto_tensor(const lemoe_checked_model *model, int n_ran
     return lemoe_raise(LEMOE_ERR_CONFIG,
                        "parallel.tensor: auto found no degree up to %d ranks at which %s (%lld MB of weights) splits "
                        "and fits %lld MB of memory; use more ranks or set parallel.tensor",
-                       n_rank, model->config->model.path, (long long)(model->weight_bytes >> 20),
-                       (long long)(total_bytes >> 20));
+                       room->n_rank, model->config->model.path, (long long)(model->weight_bytes >> 20),
+                       (long long)(room->node_bytes >> 20));
 }
 
 /* A request that can never fit is refused at once, with its reason. */
-static lemoe_status resolve_tensor(const lemoe_config *config, lemoe_checked_model *model, int n_rank, int64_t *out) {
+static lemoe_status check_team(const lemoe_checked_model *model, const launch_room *room, int64_t tp) {
+    LEMOE_CHECK(tp <= room->n_rank, LEMOE_ERR_CONFIG,
+                "parallel.tensor: a team of %lld needs %lld ranks, this launch has %d; start mpirun with -n %lld",
+                (long long)tp, (long long)tp, room->n_rank, (long long)tp);
+    LEMOE_CHECK(tp <= LEMOE_TEAM_RANKS, LEMOE_ERR_CONFIG,
+                "parallel.tensor: a team has at most %d ranks, not %lld; lower parallel.tensor", LEMOE_TEAM_RANKS,
+                (long long)tp);
+    LEMOE_CHECK(model->weight_bytes / tp <= room->node_bytes, LEMOE_ERR_CONFIG,
+                "parallel.tensor: a rank's share of %s is %lld MB of weights, and a node has %lld MB; raise "
+                "parallel.tensor",
+                model->config->model.path, (long long)((model->weight_bytes / tp) >> 20),
+                (long long)(room->node_bytes >> 20));
+    return lemoe_llama_check_split(&model->shape, tp);
+}
+
+static lemoe_status resolve_tensor(const lemoe_config *config, lemoe_checked_model *model, const launch_room *room,
+                                   int64_t *out) {
     *out = config->parallel.tensor;
-    if (*out > 0) {
-        LEMOE_CHECK(*out <= n_rank, LEMOE_ERR_CONFIG,
-                    "parallel.tensor: a team of %lld needs %lld ranks, this launch has %d; start mpirun with -n %lld",
-                    (long long)*out, (long long)*out, n_rank, (long long)*out);
-        LEMOE_CHECK(*out <= LEMOE_TEAM_RANKS, LEMOE_ERR_CONFIG,
-                    "parallel.tensor: a team has at most %d ranks, not %lld; lower parallel.tensor", LEMOE_TEAM_RANKS,
-                    (long long)*out);
-        return lemoe_llama_check_split(&model->shape, *out);
-    }
-    if (model->auto_tensor == 0) LEMOE_TRY(find_auto_tensor(model, n_rank, &model->auto_tensor));
+    if (*out > 0) return check_team(model, room, *out);
+    if (model->auto_tensor == 0) LEMOE_TRY(find_auto_tensor(model, room, &model->auto_tensor));
     *out = model->auto_tensor;
     return LEMOE_OK;
 }
@@ -72,14 +90,15 @@ static void describe(const lemoe_config *config, lemoe_sweep_run *run) {
         (void)snprintf(run->order, sizeof run->order, "%.20s seed %" PRIu64, config->order.planner, config->order.seed);
 }
 
-static lemoe_status check_run(lemoe_sweep_run *run, const lemoe_config *config, lemoe_checked_inputs *in, int n_rank) {
+static lemoe_status check_run(lemoe_sweep_run *run, const lemoe_config *config, lemoe_checked_inputs *in,
+                              const launch_room *room) {
     int64_t i_model = 0, i_data = 0;
     lemoe_text id;
     LEMOE_TRY(lemoe_checked_inputs_model(in, config, &i_model));
     LEMOE_TRY(lemoe_checked_inputs_data(in, config, i_model, &i_data));
     lemoe_checked_model *model = &in->models[i_model];
     LEMOE_TRY(check_config(config, model));
-    LEMOE_TRY(resolve_tensor(config, model, n_rank, &run->tensor_parallel));
+    LEMOE_TRY(resolve_tensor(config, model, room, &run->tensor_parallel));
     lemoe_identity_args identity = {model->fingerprint, in->data[i_data].fingerprint, run->tensor_parallel, "cpu"};
     LEMOE_TRY(lemoe_config_identity(config, &identity, run->identity, id));
     (void)snprintf(run->run_id, sizeof run->run_id, "%.*s", LEMOE_RUN_ID_MAX - 1, id);
@@ -173,10 +192,11 @@ static lemoe_status check_output(const char *folder) {
     return LEMOE_OK;
 }
 
-static lemoe_status check_all(lemoe_sweep *sweep, lemoe_checked_inputs *in, lemoe_config *config, int n_rank) {
+static lemoe_status check_all(lemoe_sweep *sweep, lemoe_checked_inputs *in, lemoe_config *config,
+                              const launch_room *room) {
     for (int64_t i = 0; i < sweep->n_run; i++) {
         LEMOE_TRY(lemoe_sweep_config(sweep, i, config));
-        LEMOE_TRY(check_run(&sweep->runs[i], config, in, n_rank));
+        LEMOE_TRY(check_run(&sweep->runs[i], config, in, room));
         LEMOE_CHECK(
             strcmp(config->output.dir, sweep->output_folder) == 0, LEMOE_ERR_CONFIG,
             "output.dir: all runs of a launch share one folder, and this one has %s beside %s; give --output DIR",
@@ -185,13 +205,15 @@ static lemoe_status check_all(lemoe_sweep *sweep, lemoe_checked_inputs *in, lemo
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_sweep_check(lemoe_sweep *sweep, const lemoe_estimates *estimates, int n_rank) {
+lemoe_status lemoe_sweep_check(lemoe_sweep *sweep, const lemoe_estimates *estimates, int n_rank, int n_node_rank) {
     lemoe_status status = LEMOE_OK;
     lemoe_checked_inputs in = {0};
     lemoe_config *config = NULL;
+    launch_room room;
+    LEMOE_TRY(measure_room(n_rank, n_node_rank, &room));
     LEMOE_TRY(check_output(sweep->output_folder));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *config, &config));
-    LEMOE_TRY_GOTO(check_all(sweep, &in, config, n_rank));
+    LEMOE_TRY_GOTO(check_all(sweep, &in, config, &room));
     LEMOE_TRY_GOTO(keep_inputs(&in, sweep));
     LEMOE_TRY_GOTO(drop_repetitions(sweep));
     for (int64_t i = 0; i < sweep->n_run; i++) LEMOE_TRY_GOTO(lemoe_estimates_predict(estimates, sweep, i));

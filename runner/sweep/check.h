@@ -9,8 +9,9 @@
 #include "runner/sweep/sweep.h"
 
 /* Local. Fills everything of every run but its skip, and drops runs whose identity an earlier one has. Each model and
- * dataset is opened once. n_rank: ranks of the launch. Errors: those of the readers; CONFIG for a layer outside the
- * model or a team that cannot be made. */
-lemoe_status lemoe_sweep_check(lemoe_sweep *sweep, const lemoe_estimates *estimates, int n_rank) LEMOE_MUST_CHECK;
+ * dataset is opened once. n_rank: ranks of the launch, n_node_rank: of its largest node. Errors: those of the readers;
+ * CONFIG for a layer outside the model or a team that cannot be made. */
+lemoe_status lemoe_sweep_check(lemoe_sweep *sweep, const lemoe_estimates *estimates, int n_rank,
+                               int n_node_rank) LEMOE_MUST_CHECK;
 
 #endif

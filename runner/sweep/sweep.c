@@ -150,10 +150,23 @@ static lemoe_status find_skips(const lemoe_options *options, lemoe_sweep *sweep)
     return lemoe_table_read_summary(sweep->output_folder, sweep->runs[unreadable].run_id, &summary);
 }
 
-static lemoe_status decide(const lemoe_options *options, int n_rank, lemoe_sweep *sweep) {
+/* Ranks of the node with the most. */
+static int widest_node(const lemoe_launch *launch, int n_rank) {
+    const int *node_of = lemoe_launch_nodes(launch);
+    int widest = 0;
+    for (int i = 0; i < n_rank; i++) {
+        int n = 0;
+        for (int j = 0; j < n_rank; j++) n += node_of[j] == node_of[i];
+        if (n > widest) widest = n;
+    }
+    return widest;
+}
+
+static lemoe_status decide(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *sweep) {
+    int n_rank = lemoe_comm_size(lemoe_launch_world(launch));
     lemoe_estimates *estimates = NULL;
     lemoe_status status = lemoe_estimates_open(sweep->output_folder, &estimates);
-    if (status == LEMOE_OK) status = lemoe_sweep_check(sweep, estimates, n_rank);
+    if (status == LEMOE_OK) status = lemoe_sweep_check(sweep, estimates, n_rank, widest_node(launch, n_rank));
     if (status == LEMOE_OK) status = find_skips(options, sweep);
     lemoe_estimates_close(estimates);
     return status;
@@ -179,7 +192,7 @@ lemoe_status lemoe_sweep_open(lemoe_launch *launch, const lemoe_options *options
     *out = (lemoe_sweep){0};
     lemoe_status status = load_files(world, options, out);
     LEMOE_TRY(status);
-    if (lemoe_comm_rank(world) == 0) status = decide(options, lemoe_comm_size(world), out);
+    if (lemoe_comm_rank(world) == 0) status = decide(launch, options, out);
     LEMOE_TRY(lemoe_comm_agree(world, status));
     return broadcast_decisions(world, out);
 }
