@@ -86,7 +86,7 @@ static void draw_if_due(lemoe_coordinator *c, double now) {
             c->lines[n++] =
                 (lemoe_progress_team){lemoe_coordinator_run(c, t->run)->run_id, t->leader, t->n_rank, t->measures};
     }
-    lemoe_progress_sweep sweep = {c->n_run, c->n_ended, c->n_failed, sweep_seconds_left(c, now)};
+    lemoe_progress_sweep sweep = {c->n_run, c->n_ended, c->n_failed, now - c->began, sweep_seconds_left(c, now)};
     lemoe_progress_draw(c->display, c->lines, n, &sweep);
 }
 

@@ -108,8 +108,9 @@ void lemoe_progress_draw(lemoe_progress_display *display, const lemoe_progress_t
     for (int i = 0; i < n_team && i < MAX_TEAM_LINES; i++) draw_team(display, &teams[i]);
     bar(sweep->n_run > 0 ? (double)sweep->n_ended / (double)sweep->n_run : 0, filled);
     if (n_team > MAX_TEAM_LINES) (void)snprintf(more, sizeof more, ", %d more teams", n_team - MAX_TEAM_LINES);
-    (void)snprintf(line, sizeof line, "sweep [%s] %lld of %lld runs, %lld failed, left %s%s", filled,
-                   (long long)sweep->n_ended, (long long)sweep->n_run, (long long)sweep->n_failed,
+    double per_hour = sweep->seconds > 0 ? 3600 * (double)sweep->n_ended / sweep->seconds : 0;
+    (void)snprintf(line, sizeof line, "sweep [%s] %lld of %lld runs, %lld failed, %.1f runs/h, left %s%s", filled,
+                   (long long)sweep->n_ended, (long long)sweep->n_run, (long long)sweep->n_failed, per_hour,
                    lemoe_progress_duration(sweep->seconds_left, left, sizeof left), more);
     put_line(display, line);
     (void)fflush(stderr);

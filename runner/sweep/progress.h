@@ -21,7 +21,7 @@ typedef struct lemoe_progress_team {
 
 typedef struct lemoe_progress_sweep {
     int64_t n_run, n_ended, n_failed;
-    double seconds_left; /* NaN: not known yet */
+    double seconds, seconds_left; /* since the launch began; NaN: not known yet */
 } lemoe_progress_sweep;
 
 /* Local. auto is a terminal where env.sh saw one (LEMOE_STDERR_TTY, COLUMNS); without it, where isatty says so. */

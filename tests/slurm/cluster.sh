@@ -14,7 +14,7 @@ cluster_missing() {
 cluster_configuration() {
     local s=$1 host port
     host=$(hostname -s)
-    port=$((20000 + $$ % 20000))
+    port=$((20000 + $$ % 12000)) # below the ports that connections are given
     cat <<CONF
 ClusterName=lemoe
 SlurmctldHost=$host(127.0.0.1)
