@@ -88,15 +88,18 @@ static void put_line(lemoe_progress_display *display, const char *text) {
 
 static void draw_team(lemoe_progress_display *display, const lemoe_progress_team *team) {
     const lemoe_run_measures *m = &team->measures;
-    char filled[BAR + 1], line[1024], left[32];
+    char filled[BAR + 1], line[1024], left[32], ranks[32];
     double share = m->n_batch > 0 ? (double)m->n_batch_done / (double)m->n_batch : 0;
-    bar(share, filled);
     double rate = m->train_seconds > 0 ? (double)m->n_step / m->train_seconds : 0;
-    (void)snprintf(
-        line, sizeof line, "  ranks %d-%d [%s] %-7s batch %lld/%lld, %.1f updates/s, left %s  %s", team->first_rank,
-        team->first_rank + team->n_rank - 1, filled, m->phase, (long long)m->n_batch_done, (long long)m->n_batch, rate,
-        lemoe_progress_duration(share > 0 ? m->seconds * (1 - share) / share : (double)NAN, left, sizeof left),
-        team->run_id);
+    double remaining = share > 0 ? m->seconds * (1 - share) / share : (double)NAN;
+    bar(share, filled);
+    if (team->n_rank > 1)
+        (void)snprintf(ranks, sizeof ranks, "%d-%d", team->first_rank, team->first_rank + team->n_rank - 1);
+    else
+        (void)snprintf(ranks, sizeof ranks, "%d", team->first_rank);
+    (void)snprintf(line, sizeof line, "%5s [%s] %-7s batch %lld/%lld, %.1f updates/s, left %s  %s", ranks, filled,
+                   m->phase, (long long)m->n_batch_done, (long long)m->n_batch, rate,
+                   lemoe_progress_duration(remaining, left, sizeof left), team->run_id);
     put_line(display, line);
 }
 
