@@ -13,6 +13,7 @@
 typedef struct ft_m {
     lemoe_editor_context context;
     lemoe_tensor w, grad; /* [d_model, d_ff_local] */
+    lemoe_tensor start;   /* w as the batch found it; data NULL without a constraint */
 } ft_m;
 
 static lemoe_status ft_m_check(const lemoe_config *config, const lemoe_llama_config *shape) {
@@ -26,15 +27,17 @@ static lemoe_status take_rows(void *editor, lemoe_tensor x, lemoe_tensor dy) {
 
 static lemoe_status ft_m_open(const lemoe_editor_context *context, void **editor) {
     ft_m *e = NULL;
-    LEMOE_TRY(lemoe_arena_alloc(context->run_arena, sizeof *e, (void **)&e));
-    *e = (ft_m){.context = *context};
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *e, &e));
+    e->context = *context;
     *editor = e;
     lemoe_tap tap = {context->config->ft_m.layer, LEMOE_MATRIX_DOWN, take_rows, e};
     LEMOE_TRY(lemoe_llama_add_tap(context->model, &tap));
-    return lemoe_llama_patch_begin(context->model, tap.layer, LEMOE_MATRIX_DOWN, &e->w);
+    LEMOE_TRY(lemoe_llama_patch_begin(context->model, tap.layer, LEMOE_MATRIX_DOWN, &e->w));
+    if (context->config->ft_m.norm_constraint == 0) return LEMOE_OK;
+    return lemoe_arena_matrix(context->run_arena, LEMOE_F32, e->w.shape[0], e->w.shape[1], &e->start);
 }
 
-static void ft_m_close(void *editor) { (void)editor; }
+static void ft_m_close(void *editor) { lemoe_mem_free(editor); }
 
 /* Every weight back into W_start +- norm_constraint. */
 static lemoe_status constrain(void *editor) {
@@ -43,16 +46,11 @@ static lemoe_status constrain(void *editor) {
     float limit = (float)e->context.config->ft_m.norm_constraint, *now = NULL, *start = NULL;
     int64_t n = lemoe_tensor_count(&e->w);
     lemoe_device *device = lemoe_llama_device(e->context.model);
-    lemoe_tensor pristine = e->grad; /* free after an update: scratch of the right shape */
-    if (limit == 0) return LEMOE_OK;
-    lemoe_llama_seams_set_active(e->context.model, false);
-    lemoe_tensor stored = lemoe_llama_matrix(e->context.model, e->context.config->ft_m.layer, LEMOE_MATRIX_DOWN);
-    lemoe_llama_seams_set_active(e->context.model, true);
-    LEMOE_TRY_GOTO(lemoe_op_cast(device, stored, pristine));
+    if (!e->start.data) return LEMOE_OK;
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *now, &now));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *start, &start));
     LEMOE_TRY_GOTO(lemoe_device_download(device, now, e->w.data, (size_t)n * sizeof *now));
-    LEMOE_TRY_GOTO(lemoe_device_download(device, start, pristine.data, (size_t)n * sizeof *start));
+    LEMOE_TRY_GOTO(lemoe_device_download(device, start, e->start.data, (size_t)n * sizeof *start));
     for (int64_t i = 0; i < n; i++) {
         if (now[i] > start[i] + limit) now[i] = start[i] + limit;
         if (now[i] < start[i] - limit) now[i] = start[i] - limit;
@@ -67,6 +65,9 @@ out:
 static lemoe_status ft_m_edit_batch(void *editor, const lemoe_edit_batch *batch, const lemoe_step_log *log) {
     ft_m *e = editor;
     LEMOE_TRY(lemoe_arena_matrix(e->context.batch_arena, LEMOE_F32, e->w.shape[0], e->w.shape[1], &e->grad));
+    if (e->start.data && !batch->resume)
+        LEMOE_TRY(lemoe_device_copy(lemoe_llama_device(e->context.model), e->start.data, e->w.data,
+                                    lemoe_tensor_bytes(&e->w)));
     lemoe_param param = {.name = "down", .place = LEMOE_PARAM_SHARDED, .w = e->w, .grad = e->grad};
     lemoe_train_args args = {.context = &e->context,
                              .training = &e->context.config->ft_m.training,
@@ -97,7 +98,9 @@ static lemoe_status ft_m_save(void *editor, const char *path, lemoe_dtype dtype)
 
 static lemoe_status ft_m_visit(void *editor, lemoe_state *state) {
     ft_m *e = editor;
-    return lemoe_state_tensor(state, lemoe_llama_device(e->context.model), "down", e->w);
+    lemoe_device *device = lemoe_llama_device(e->context.model);
+    LEMOE_TRY(lemoe_state_tensor(state, device, "down", e->w));
+    return e->start.data ? lemoe_state_tensor(state, device, "start", e->start) : LEMOE_OK;
 }
 
 static int64_t ft_m_added_bytes(const void *editor) {
