@@ -5,6 +5,7 @@
  *   CUT_OFF_AT=K      the K-th of them (from 1) is the last
  *   CUT_OFF_HOW=HOW   before (the default): not done any more; torn: a write is done by half; after: done, and then the
  *                     end. full: not an end, but from there on every write to a file says ENOSPC
+ *   CUT_OFF_RANK=R    in rank R of an mpirun only
  *   CUT_OFF_COUNT=F   the number counted is written to file F when the process exits by itself
  */
 #define _GNU_SOURCE
@@ -24,7 +25,11 @@ typedef int (*rename_function)(const char *, const char *);
 static long n_seen;
 
 /* mpirun and its daemons are left alone. */
-static int is_watched(void) { return strcmp(program_invocation_short_name, "lemoe-run") == 0; }
+static int is_watched(void) {
+    const char *wanted = getenv("CUT_OFF_RANK"), *rank = getenv("OMPI_COMM_WORLD_RANK");
+    if (wanted && strcmp(wanted, rank ? rank : "0") != 0) return 0;
+    return strcmp(program_invocation_short_name, "lemoe-run") == 0;
+}
 
 static int is_how(const char *how) {
     const char *text = getenv("CUT_OFF_HOW");

@@ -1,0 +1,42 @@
+#!/usr/bin/python3
+"""cuts.py PROGRAM CUT_OFF TP CASE...: a run with a checkpoint after every update is ended at the k-th write of its
+journal, fsync or rename - before it, in the middle, after it - and started again. Every time what comes out equals the
+undisturbed run. A few k by default, every k with LEMOE_LONG=1."""
+import random
+import sys
+
+from resume import LONG, SEED, Run, expect, open_all, poller
+
+program, cut_off, tp, cases = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
+FEW = 3
+
+
+def count(run):
+    """How often a file is made durable or visible in an undisturbed run, by the first rank."""
+    file = run.folder / "count"
+    with run.cut(count=file, rank=0):
+        status, text = run.go(run.folder / "counted", "checkpoint.every_seconds=0")
+    expect(status == 0, "the counted run failed", text)
+    run.expect_same(run.folder / "counted", "checkpoints alone change nothing")
+    return int(file.read_text())
+
+
+for case in cases:
+    chance = random.Random(f"{SEED} {case} {tp}")
+    run = Run(program, case, tp, cut_off)
+    run.run_calm()
+    n = count(run)
+    moments = range(1, n + 1) if LONG else sorted(chance.sample(range(1, n + 1), min(FEW, n)))
+    print(f"{case} at TP {tp}: {n} moments, {len(moments)} of them", flush=True)
+    for k in moments:
+        out, how = run.folder / f"cut{k}", chance.choice(["before", "torn", "after"])
+        rank = chance.randrange(tp) if tp > 1 else 0
+        with run.cut(at=k, how=how, rank=rank), poller(out):
+            status, text = run.go(out, "checkpoint.every_seconds=0")
+        if status == 0 and rank > 0:  # other ranks write less than the first
+            run.expect_same(out, f"rank {rank} never came to moment {k}")
+            continue
+        expect(status != 0, f"status 0 at moment {k}", text)
+        open_all(out)
+        run.finish_and_compare(out, f"ended {how} moment {k} in rank {rank}", "checkpoint.every_seconds=0")
+    run.remove()
