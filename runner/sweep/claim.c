@@ -37,6 +37,14 @@ bool lemoe_claim_is_held(const char *output_folder, const char *run_id, int64_t 
     return held;
 }
 
+void lemoe_claim_describe(const char *output_folder, const char *run_id, char *out, int64_t n_bytes) {
+    char *path = NULL;
+    lemoe_lease_owner owner = {0};
+    if (path_of(output_folder, run_id, "claim", &path) == LEMOE_OK) (void)lemoe_lease_probe(path, &owner);
+    lemoe_lease_describe(&owner, out, n_bytes);
+    lemoe_mem_free(path);
+}
+
 /* ---- deaths ---- */
 
 static const char quarantine_line[] = "quarantined; --retry-failed begins anew\n";

@@ -17,6 +17,8 @@ lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lem
 void lemoe_claim_begin(const char *output_folder, const char *run_id);
 /* Local. Whether another launch has it now; *renewed as above. */
 bool lemoe_claim_is_held(const char *output_folder, const char *run_id, int64_t *renewed);
+/* Local. Who has it: "host H, process P, job J, since T"; the caller's storage. */
+void lemoe_claim_describe(const char *output_folder, const char *run_id, char *out, int64_t n_bytes);
 
 /* What runs/<id>/deaths says. */
 typedef struct lemoe_claim_deaths {

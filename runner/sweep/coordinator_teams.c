@@ -29,10 +29,13 @@ lemoe_status lemoe_coordinator_end_run(lemoe_coordinator *c, int64_t run, lemoe_
 }
 
 static void watch_held(lemoe_coordinator *c, int64_t run) {
+    char who[320];
+    const char *id = lemoe_coordinator_run(c, run)->run_id;
     c->runs[run].is_held = true;
     c->n_held++;
     c->next_look = lemoe_clock_seconds() + LEMOE_COORDINATOR_LOOK_SECONDS;
-    lemoe_progress_say(c->display, "%s: held by another launch; looking again", lemoe_coordinator_run(c, run)->run_id);
+    lemoe_claim_describe(c->args.sweep->output_folder, id, who, (int64_t)sizeof who);
+    lemoe_progress_say(c->display, "%s: held by another launch (%s); looking again", id, who);
 }
 
 /* Claims the run, unless another launch has it or has finished it meanwhile. What cannot be claimed has failed. */
