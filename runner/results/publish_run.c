@@ -2,10 +2,12 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "runner/io/atomic_file.h"
 #include "runner/results/h5_file.h"
 #include "runner/results/results.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 /* ---- root attributes ---- */
 
@@ -124,4 +126,16 @@ lemoe_status lemoe_results_publish(const char *journal_path, const char *h5_path
 out:
     lemoe_replay_destroy(replay);
     return status;
+}
+
+lemoe_status lemoe_results_publish_if_older(const char *journal_path, const char *h5_path) {
+    struct stat journal, h5;
+    if (stat(journal_path, &journal) != 0) return LEMOE_OK;
+    bool is_there = stat(h5_path, &h5) == 0;
+    bool is_older =
+        is_there && (h5.st_mtim.tv_sec != journal.st_mtim.tv_sec ? h5.st_mtim.tv_sec < journal.st_mtim.tv_sec
+                                                                 : h5.st_mtim.tv_nsec < journal.st_mtim.tv_nsec);
+    if (is_there && !is_older) return LEMOE_OK;
+    lemoe_atomic_file_sweep(h5_path);
+    return lemoe_results_publish(journal_path, h5_path, false);
 }

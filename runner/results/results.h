@@ -85,6 +85,10 @@ void lemoe_results_close(lemoe_results *results);
  */
 lemoe_status lemoe_results_publish(const char *journal_path, const char *h5_path, bool salvage) LEMOE_MUST_CHECK;
 
+/* Local. The same for a run that has ended, whose process was killed before it published for the last time: where the
+ * HDF5 file is missing or older than the journal. */
+lemoe_status lemoe_results_publish_if_older(const char *journal_path, const char *h5_path) LEMOE_MUST_CHECK;
+
 /* What a finished or running journal says, for tables and for skipping what is done. */
 typedef struct lemoe_results_summary {
     bool exists;

@@ -21,26 +21,32 @@ static void name_of(int64_t serial, char out[NAME_BYTES]) {
 /* ---- what lies in the folder ---- */
 
 /* Frozen parts have names, the others numbers. */
-static bool is_wanted(const lemoe_checkpoints *c, const char *file) {
+static bool is_wanted(const int64_t kept[2], const char *file) {
     long long serial = 0;
     bool is_dot_file = file[0] == '.' && strcmp(file, ".") != 0 && strcmp(file, "..") != 0;
     if (is_dot_file) return false;                               /* begun by a process that was killed */
     if (strncmp(file, prefix, strlen(prefix)) != 0) return true; /* not a checkpoint */
-    if (c->kept[0] == 0) return false;
+    if (kept[0] == 0) return false;
     if (sscanf(file + strlen(prefix), "%18lld-", &serial) != 1) return true;
-    return serial == c->kept[0] || serial == c->kept[1];
+    return serial == kept[0] || serial == kept[1];
 }
 
 /* Best effort: what stays costs space, no more. */
-static void sweep(const lemoe_checkpoints *c) {
-    DIR *folder = opendir(c->path);
+static void sweep(const char *path_of_folder, const int64_t kept[2]) {
+    DIR *folder = opendir(path_of_folder);
     for (struct dirent *entry = NULL; folder && (entry = readdir(folder));) {
         char *path = NULL;
-        if (is_wanted(c, entry->d_name) || lemoe_file_join(c->path, entry->d_name, &path) != LEMOE_OK) continue;
+        if (is_wanted(kept, entry->d_name)) continue;
+        if (lemoe_file_join(path_of_folder, entry->d_name, &path) != LEMOE_OK) continue;
         (void)unlink(path);
         lemoe_mem_free(path);
     }
     if (folder) (void)closedir(folder);
+}
+
+void lemoe_checkpoints_remove(const char *path) {
+    static const int64_t none[2];
+    sweep(path, none);
 }
 
 lemoe_status lemoe_checkpoints_open(lemoe_comm *comm, const char *path, lemoe_results *results,
@@ -63,7 +69,7 @@ void lemoe_checkpoints_close(lemoe_checkpoints *c) {
 void lemoe_checkpoints_clear(lemoe_checkpoints *c) {
     lemoe_state_folder_reset(&c->folder);
     c->kept[0] = c->kept[1] = c->serial = 0;
-    if (is_first(c)) sweep(c);
+    if (is_first(c)) sweep(c->path, c->kept);
     /* nobody writes before the first rank has swept */
     if (lemoe_comm_agree(c->comm, LEMOE_OK) != LEMOE_OK) lemoe_error_clear();
 }
@@ -120,6 +126,6 @@ lemoe_status lemoe_checkpoints_load(lemoe_checkpoints *c, const lemoe_checkpoint
         c->kept[1] = serials[i + 1];
     }
     c->serial = serials[0]; /* numbers are not used twice */
-    if (is_first(c) && *state) sweep(c);
+    if (is_first(c) && *state) sweep(c->path, c->kept);
     return lemoe_comm_agree(c->comm, LEMOE_OK);
 }

@@ -43,5 +43,7 @@ lemoe_status lemoe_checkpoints_load(lemoe_checkpoints *checkpoints, const lemoe_
                                     lemoe_state **state) LEMOE_MUST_CHECK;
 /* Collective. Removes all of them: the run is complete, or starts over. */
 void lemoe_checkpoints_clear(lemoe_checkpoints *checkpoints);
+/* Local. The same for a run that is not open, whose folder is path; fine when there is none. */
+void lemoe_checkpoints_remove(const char *path);
 
 #endif

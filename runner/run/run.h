@@ -35,5 +35,8 @@ typedef struct lemoe_run_args {
  * status is agreed: OK, or what went wrong, which is recorded in the results as well (STATE "interrupted": stopped by a
  * signal). */
 lemoe_status lemoe_run_execute(const lemoe_run_args *args) LEMOE_MUST_CHECK;
+/* Local. For a run that ended before this launch: what its process left undone, if it was killed right then - the last
+ * publish, and of a complete run the removal of its checkpoints. Errors: those of publishing. */
+lemoe_status lemoe_run_tidy(const char *output_folder, const char *run_id, bool is_complete) LEMOE_MUST_CHECK;
 
 #endif

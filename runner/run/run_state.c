@@ -169,3 +169,20 @@ lemoe_status run_resume(run *r) {
     tell_where(r);
     return LEMOE_OK;
 }
+
+/* ---- a run that has ended ---- */
+
+lemoe_status lemoe_run_tidy(const char *output_folder, const char *run_id, bool is_complete) {
+    lemoe_status status = LEMOE_OK;
+    char *folder = NULL, *journal = NULL, *h5 = NULL;
+    LEMOE_TRY_GOTO(lemoe_mem_printf(&folder, "%s/runs/%s", output_folder, run_id));
+    LEMOE_TRY_GOTO(lemoe_mem_printf(&journal, "%s.journal", folder));
+    LEMOE_TRY_GOTO(lemoe_mem_printf(&h5, "%s.h5", folder));
+    if (is_complete) lemoe_checkpoints_remove(folder);
+    LEMOE_TRY_GOTO(lemoe_results_publish_if_older(journal, h5));
+out:
+    lemoe_mem_free(folder);
+    lemoe_mem_free(journal);
+    lemoe_mem_free(h5);
+    return status;
+}

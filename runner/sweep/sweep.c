@@ -6,6 +6,7 @@
 #include "runner/io/file.h"
 #include "runner/io/signals.h"
 #include "runner/plan/order_plan.h"
+#include "runner/run/run.h"
 #include "runner/sweep/announce.h"
 #include "runner/sweep/check.h"
 #include "runner/sweep/claim.h"
@@ -222,8 +223,21 @@ static lemoe_status close_on_first(lemoe_sweep *sweep, const lemoe_coordinator *
     return status;
 }
 
+/* A launch may have been killed right after a run's end. What cannot be put right concerns that run's file only. */
+static void tidy_ended(const lemoe_sweep *sweep) {
+    for (int64_t i = 0; i < sweep->n_run; i++) {
+        const lemoe_sweep_run *run = &sweep->runs[i];
+        bool is_complete = run->skip == LEMOE_SKIP_COMPLETE;
+        if (!is_complete && run->skip != LEMOE_SKIP_FAILED) continue;
+        if (lemoe_run_tidy(sweep->output_folder, run->run_id, is_complete) == LEMOE_OK) continue;
+        lemoe_log(LEMOE_LOG_WARN, "%s: not published: %s", run->run_id, lemoe_error_message());
+        lemoe_error_clear();
+    }
+}
+
 static lemoe_status open_on_first(lemoe_launch *launch, const lemoe_sweep *sweep, lemoe_estimates **estimates,
                                   lemoe_coordinator **coordinator) {
+    tidy_ended(sweep);
     LEMOE_TRY(lemoe_estimates_open(sweep->output_folder, estimates));
     lemoe_coordinator_args args = {launch, sweep, *estimates, sweep->specs[0]->first->output.progress};
     return lemoe_coordinator_create(&args, coordinator);

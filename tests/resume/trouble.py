@@ -75,7 +75,8 @@ def another_team():
     """Copied from a run at TP 2: the name of the run differs, and so does what is in the files."""
     out, pair = started("one"), Run(program, "stable", 2, cut_off)
     with pair.cut(at=150, how="before", rank=0):
-        pair.go(pair.folder / "two", EVERY)
+        status, text = pair.go(pair.folder / "two", EVERY)
+    expect(len(pair.checkpoints(pair.folder / "two")) >= 2, f"no checkpoints at TP 2, status {status}", text)
     for own, other in zip(run.checkpoints(out), pair.checkpoints(pair.folder / "two")):
         shutil.copy(other, own)
     text = run.finish_and_compare(out, "checkpoints of another run", EVERY)
