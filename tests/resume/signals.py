@@ -25,7 +25,7 @@ def steps_in(path):
 
 
 def stop_and_go_on(case, tp, number):
-    run = Run(program, case, tp, edits=24, steps=150)
+    run = Run(program, case, tp, edits=24, steps=300)
     run.run_calm()
     out = run.folder / "stopped"
     published = out / "runs" / (run.id(run.calm) + ".h5")

@@ -115,12 +115,12 @@ def newer_journal():
 
 
 def second_launch():
-    slow = Run(program, "stable", 1, cut_off, edits=24, steps=400)
+    slow, never = Run(program, "stable", 1, cut_off, edits=24, steps=5000), "lemoe.stop_loss=0"
     out = slow.folder / "owned"
-    first = slow.begin(out)
+    first = slow.begin(out, never)
     wait_until(lambda: list((out / "runs").glob("*.journal")), 30, "the journal")
     time.sleep(0.5)
-    second = slow.begin(out)
+    second = slow.begin(out, never)
     time.sleep(1.5)
     if second.poll() is None:  # it may wait for what others hold
         os.kill(second.pid, signal.SIGUSR1)

@@ -1,0 +1,1 @@
+lemoe_unit_test(test_state LINK lemoe_state lemoe_kernels lemoe_io lemoe_base m)
