@@ -12,7 +12,7 @@ import time
 
 import h5py
 
-from harness import Sweep, compare_folders, expect, fail, finish, ranks_of, wait_until
+from harness import Sweep, compare_folders, expect, fail, finish, finish_killed, ranks_of, wait_until
 
 kills = int(sys.argv[2]) if len(sys.argv) > 2 else 8
 seed = int(os.environ.get("LEMOE_SEED", "1"))
@@ -69,7 +69,7 @@ while done < kills:
         restarts += 1
         continue
     what = kill_one(process)
-    status, text = finish(process, 30)
+    status, text = finish_killed(process, 30)
     if status == 0:  # it had just ended by itself
         continue
     done += 1
