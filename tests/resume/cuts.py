@@ -35,11 +35,10 @@ for case in cases:
         rank = chance.randrange(tp) if tp > 1 else 0
         with run.cut(at=k, how=how, rank=rank), poller(out):
             status, text = run.go(out, "checkpoint.every_seconds=0")
-        if status == 0 and rank > 0:  # other ranks write less than the first
+        if status == 0:  # other ranks write less than the first, and clocks decide on some commits of that
             run.expect_same(out, f"rank {rank} never came to moment {k}")
             shutil.rmtree(out)
             continue
-        expect(status != 0, f"status 0 at moment {k}", text)
         open_all(out)
         run.finish_and_compare(out, f"ended {how} moment {k} in rank {rank}", "checkpoint.every_seconds=0")
     run.remove()
