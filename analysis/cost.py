@@ -176,7 +176,7 @@ def build(results: load.Results) -> section.Section:
         frames.append(summary(runs, block.columns()))
         where = f" {block.setting.label}."
         caption = f"Time, memory and saved bytes by method; points are runs, bars their mean.{where}"
-        made.items.append(section.Picture(f"cost{block.suffix}", caption, runs, draw_per_edit(runs)))
+        made.items.append(section.Picture(f"cost-methods{block.suffix}", caption, runs, draw_per_edit(runs)))
         predicted = predicted_frame(runs)
         if len(predicted):
             caption = f"What was planned against what was measured; on the line they agree.{where}"
@@ -188,5 +188,9 @@ def build(results: load.Results) -> section.Section:
     return made
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return section.main(build, __doc__, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(section.main(build, __doc__))
+    sys.exit(main())

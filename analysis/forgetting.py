@@ -201,11 +201,11 @@ def _block_items(block: groups.Block, frame: pd.DataFrame) -> list[section.Pictu
         )
     )
     stream = along_stream(frame)
-    caption = f"Forgetting by position in the stream; bars: standard deviation over runs.{where}"
+    caption = f"Forgetting by position in the stream{block.spread_caption}.{where}"
     made.append(section.Picture(f"forgetting-stream{block.suffix}", caption, stream, draw_stream(frame)))
     retention = retention_frame(block)
     if len(retention):
-        caption = f"Score of everything edited so far, as edits accumulate; bars: standard deviation over runs.{where}"
+        caption = f"Score of everything edited so far, as edits accumulate{block.spread_caption}.{where}"
         made.append(section.Picture(f"retention{block.suffix}", caption, retention, draw_retention(retention)))
     for metric in style.METRICS:
         matrices = {group.label: milestone_matrix(group, metric) for group in block.edited}
@@ -227,7 +227,7 @@ def build(results: load.Results) -> section.Section:
     frames = []
     for block in groups.blocks_of(results.require_complete()):
         frame = batch_frame(block)
-        if frame.empty:
+        if frame.forgetting.isna().all():
             made.notes.append(f"{block.setting.label}: no run has both immediate and final scores")
             continue
         frames.append(summary(frame, block.columns()))
@@ -237,5 +237,9 @@ def build(results: load.Results) -> section.Section:
     return made
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return section.main(build, __doc__, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(section.main(build, __doc__))
+    sys.exit(main())

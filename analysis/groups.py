@@ -164,6 +164,11 @@ class Block:
         """Without the groups that edit nothing."""
         return [group for group in self.groups if group.method != "none"]
 
+    @property
+    def spread_caption(self) -> str:
+        """What to say of error bars, where some group has runs to spread."""
+        return "; bars: standard deviation over runs" if any(len(group.runs) > 1 for group in self.groups) else ""
+
     def columns(self) -> dict[str, object]:
         """The setting as leading columns of a frame."""
         return {"model": self.setting.model, "dataset": self.setting.dataset, "edits": self.setting.n_edits}

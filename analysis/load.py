@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import h5py
@@ -313,18 +313,34 @@ def _run_files(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted((folder / "runs").glob("*.h5")) if not path.name.startswith(".")}
 
 
+def read_run(path: Path) -> Run:
+    """A run's file, read again only when another was published in its place."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise ResultsError(f"{path}: {error.strerror}") from error
+    return _read_once(path, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
+
+
+@lru_cache(maxsize=None)
+def _read_once(path: Path, _stamp: tuple[int, int, int]) -> Run:
+    return Run(path)
+
+
 def _entry(run_id: str, path: Path | None, live: str | None, row: tuple[str, str] | None) -> Entry:
     """One run's state from its file, its journal and the sweep's row, in that order of detail."""
     if path is None:
         status, reason = row or ("waiting", "")
         return Entry(run_id, live or status, reason or "nothing published yet")
     try:
-        run = Run(path)
+        run = read_run(path)
     except ResultsError as error:
         return Entry(run_id, "unreadable", str(error))
     status, reason = live or run.status, str(run.attributes.get("error", ""))
     if status == "complete" and run.status != "complete":
         return Entry(run.id, "unpublished", f"complete, but {path} is older: lemoe-run --republish", run)
+    if status == "complete" and not run.n_edits:
+        return Entry(run.id, "unreadable", f"{path}: complete, but without a plan (/plan/batch)")
     if run.attributes.get("salvaged_bytes"):
         return Entry(run.id, "salvaged", f"{run.attributes['salvaged_bytes']} bytes of its journal are lost", run)
     if status != "complete" and not reason:
@@ -366,7 +382,7 @@ def open_results(paths: Iterable[str | Path]) -> Results:
         if not path.exists():
             raise ResultsError(f"{path}: no such file or folder")
         if path.is_file() and path.name != "sweep.h5":
-            run = Run(path)
+            run = read_run(path)
             results.entries.append(_entry(run.id, path, None, None))
         elif path.is_file() or path.name == "runs":
             _open_folder(path.parent, results)

@@ -103,11 +103,15 @@ def build(results: load.Results) -> section.Section:
             continue
         frames.append(spread_frame(runs, block.columns()))
         caption = f"Final scores by order planner. {block.setting.label}."
-        made.items.append(section.Picture(f"order{block.suffix}", caption, runs, draw(runs)))
+        made.items.append(section.Picture(f"order-planners{block.suffix}", caption, runs, draw(runs)))
     if frames:
         made.items.insert(0, _table(frames))
     return made
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return section.main(build, __doc__, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(section.main(build, __doc__))
+    sys.exit(main())

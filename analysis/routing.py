@@ -248,10 +248,10 @@ def _block_items(block: groups.Block, found: Sequence[groups.Group]) -> list[sec
     ]
     for name, frame, draw, caption in (
         ("agreement", agreement_frame(found), draw_agreement, "Routes kept, over all edits so far"),
-        ("gates", gate_frame(found), draw_gates, "The gate an edit was given right after its batch, and in the end"),
+        ("gates", gate_frame(found), draw_gates, "Gate of each batch's edits right after it, and of the experts they reach in the end (mean of the batch)"),
     ):
         if len(frame):
-            caption = f"{caption}; bars: standard deviation over runs.{where}"
+            caption = f"{caption}{block.spread_caption}.{where}"
             made.append(section.Picture(f"{name}{block.suffix}", caption, frame, draw(frame)))
     margins = margin_frame(found)
     if margins.margin.notna().any():
@@ -284,5 +284,9 @@ def build(results: load.Results) -> section.Section:
     return made
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return section.main(build, __doc__, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(section.main(build, __doc__))
+    sys.exit(main())

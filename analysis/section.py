@@ -95,15 +95,16 @@ def bytes_text(value: float) -> str:
 
 def as_text(table: Table) -> str:
     """For a terminal: aligned columns, headings of blocks between the rows."""
-    widths = [max(len(str(c)), *(len(str(v)) for v in table.shown[c])) if len(table.shown) else len(str(c))
-              for c in table.shown.columns]  # fmt: skip
+    if table.shown.empty:
+        return table.caption
+    widths = [max(len(str(c)), *(len(str(v)) for v in table.shown[c])) for c in table.shown]
     rule = "  ".join("-" * width for width in widths)
 
     def line(cells: Sequence[object]) -> str:
         return "  ".join(str(cell).ljust(width) for cell, width in zip(cells, widths)).rstrip()
 
     lines = [table.caption, "", line(table.shown.columns), rule]
-    headings = _headings_at(table)
+    headings = headings_at(table)
     for index, row in enumerate(table.shown.itertuples(index=False)):
         if index in headings:
             lines += [""] * (index > 0) + [headings[index]]
@@ -117,7 +118,7 @@ def block_headings(numbers: pd.DataFrame) -> list[tuple[str, int]]:
     return [(f"{model}, {dataset}, {edits} edits", len(block)) for (model, dataset, edits), block in by]
 
 
-def _headings_at(table: Table) -> dict[int, str]:
+def headings_at(table: Table) -> dict[int, str]:
     """Row at which each block begins -> its heading."""
     found, row = {}, 0
     for heading, n_rows in table.blocks:
@@ -165,7 +166,7 @@ def as_latex(table: Table) -> str:
         r"\toprule",
         " & ".join(_latex_cell(c) for c in columns) + r" \\",
     ]
-    headings = _headings_at(table)
+    headings = headings_at(table)
     if not headings:
         lines.append(r"\midrule")
     for index, row in enumerate(table.shown.itertuples(index=False)):
@@ -182,29 +183,48 @@ def as_latex(table: Table) -> str:
 
 
 def write(section: Section, folder: Path) -> list[Path]:
-    """Every item's files, whole or not at all: a figure being looked at is never half there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Every item's files, each whole or not at all: a figure being looked at is never half there."""
+    make_folder(folder)
     written = []
     for item in section.items:
-        written.append(_write(folder / f"{item.name}.csv", lambda p, i=item: i.numbers.to_csv(p, index=False)))
+        written.append(write_file(folder / f"{item.name}.csv", lambda path, i=item: i.numbers.to_csv(path, index=False)))
         if isinstance(item, Table):
-            written.append(_write(folder / f"{item.name}.tex", lambda p, i=item: p.write_text(as_latex(i), "utf-8")))
+            text = as_latex(item)
+            written.append(write_file(folder / f"{item.name}.tex", lambda path, t=text: path.write_text(t, "utf-8")))
         else:
-            for kind in ("png", "pdf"):
-                save = lambda p, i=item, k=kind: i.figure.savefig(p, format=k, metadata=_plain_metadata(k))  # noqa: E731
-                written.append(_write(folder / f"{item.name}.{kind}", save))
+            written += _write_figure(item.figure, folder / item.name)
     return written
 
 
-def _plain_metadata(kind: str) -> dict[str, object]:
-    """No time of writing: the same results give the same bytes."""
-    return {"CreationDate": None} if kind == "pdf" else {}
+def _write_figure(figure: Figure, stem: Path) -> list[Path]:
+    """PNG and PDF, without the time of writing: the same results give the same bytes."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out now, once for both
+    return [
+        write_file(stem.with_name(f"{stem.name}.png"), lambda path: figure.savefig(path, format="png")),
+        write_file(
+            stem.with_name(f"{stem.name}.pdf"),
+            lambda path: figure.savefig(path, format="pdf", metadata={"CreationDate": None}),
+        ),
+    ]
 
 
-def _write(path: Path, save: Callable[[Path], object]) -> Path:
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise load.ResultsError(f"{folder}: cannot be made ({error.strerror})") from error
+
+
+def write_file(path: Path, save: Callable[[Path], object]) -> Path:
+    """Through a file beside it; `save` gets the path to write."""
     part = path.with_name(f".{path.name}")
-    save(part)
-    part.replace(path)
+    try:
+        save(part)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise load.ResultsError(f"{path}: cannot be written ({error.strerror or error})") from error
     return path
 
 

@@ -118,11 +118,15 @@ def build(results: load.Results) -> section.Section:
             continue
         frames.append(correlation_frame(batches, block.columns()))
         caption = f"Similarity of planning features against the batch's final reliability. {block.setting.label}."
-        made.items.append(section.Picture(f"similarity{block.suffix}", caption, batches, draw(batches)))
+        made.items.append(section.Picture(f"similarity-batches{block.suffix}", caption, batches, draw(batches)))
     if frames:
         made.items.insert(0, _table(frames))
     return made
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    return section.main(build, __doc__, arguments)
+
+
 if __name__ == "__main__":
-    sys.exit(section.main(build, __doc__))
+    sys.exit(main())

@@ -171,7 +171,8 @@ def curve(axes: Axes, values: pd.Series, by: pd.Series, look: Look, label: str |
     """Means of the values at each place, joined; bars are standard deviations where there is more than one value."""
     at = values.groupby(by)
     mean, spread = at.mean(), at.std().where(at.count() > 1)
-    axes.errorbar(mean.index, mean, spread, label=label, color=look.colour, marker=look.marker, linestyle=look.dash,
+    error = spread if spread.notna().any() else None
+    axes.errorbar(mean.index, mean, error, label=label, color=look.colour, marker=look.marker, linestyle=look.dash,
                   elinewidth=0.6)  # fmt: skip
 
 

@@ -7,8 +7,10 @@ splits further, for instance --by order.planner.
 """
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -27,14 +29,21 @@ def suffix(scorer: str) -> str:
     return "" if scorer == "tok" else f"_{scorer}"
 
 
-def run_scores(runs: Sequence[load.Run], moment: str, scorer: str) -> pd.DataFrame:
-    """One row a run: the mean of each metric over its edits, and their average where all three are there."""
+def kinds_of_locality(runs: Sequence[load.Run], moment: str, scorer: str) -> list[str]:
+    """Localities beside the plain one that a dataset may have (same subject, far away ...), as metrics."""
+    pattern = re.compile(rf"/eval/{moment}/(locality_[a-z0-9_]+?){suffix(scorer)}")
+    found = {match.group(1) for run in runs for path in run.variables if (match := pattern.fullmatch(path))}
+    return sorted(name for name in found if not name.endswith(("_accuracy", "_nll", "_all")))
+
+
+def run_scores(runs: Sequence[load.Run], moment: str, scorer: str, kinds: Sequence[str] = ()) -> pd.DataFrame:
+    """One row a run: the mean of each metric over its edits, and the average of the main three where all are there."""
     columns = {}
-    for metric in style.METRICS:
+    for metric in (*style.METRICS, *kinds):
         found = load.gather(runs, f"/eval/{moment}/{metric}{suffix(scorer)}")
         columns[metric] = {run.id: mean_of(variable.values) for run, variable in found}
     scores = pd.DataFrame(columns, index=[run.id for run in runs], dtype=float)
-    scores["average"] = scores[list(style.METRICS)].mean(axis=1, skipna=False)
+    scores.insert(len(style.METRICS), "average", scores[list(style.METRICS)].mean(axis=1, skipna=False))
     return scores
 
 
@@ -44,24 +53,32 @@ def mean_of(values: np.ndarray) -> float:
     return float(present.mean()) if present.size else float("nan")
 
 
-def _row(group: groups.Group, label: str, moment: str, scorer: str) -> dict[str, object]:
-    scores = run_scores(group.runs, moment, scorer)
+@dataclass(frozen=True)
+class Sort:
+    """What a table's numbers are."""
+
+    moment: str
+    scorer: str
+    kinds: tuple[str, ...] = ()
+
+
+def _row(group: groups.Group, label: str, sort: Sort) -> dict[str, object]:
+    scores = run_scores(group.runs, sort.moment, sort.scorer, sort.kinds)
     row: dict[str, object] = {
         "model": group.setting.model,
         "dataset": group.setting.dataset,
         "edits": group.setting.n_edits,
         "method": label,
-        "moment": moment,
-        "scorer": scorer,
+        "moment": sort.moment,
+        "scorer": sort.scorer,
         "runs": len(group.runs),
         "seeds": len({run.config.get("seed") for run in group.runs}),
         "orders": len({order_of(run) for run in group.runs}),
     }
-    for score in SCORES:
-        row[score] = scores[score].mean()
-        row[f"{score}_std"] = scores[score].std(ddof=1)
+    for score in scores:
+        row |= {score: scores[score].mean(), f"{score}_std": scores[score].std(ddof=1)}
     for metric in style.METRICS:
-        row[f"{metric}_edits"] = _scored_edits(group.runs, f"/eval/{moment}/{metric}{suffix(scorer)}")
+        row[f"{metric}_edits"] = _scored_edits(group.runs, f"/eval/{sort.moment}/{metric}{suffix(sort.scorer)}")
     return row
 
 
@@ -75,54 +92,67 @@ def order_of(run: load.Run) -> tuple[str, str]:
     return run.planner, "" if run.planner == "file" else run.config.get("order.seed", "0")
 
 
-def base_row(block: groups.Block, moment: str, scorer: str) -> dict[str, object]:
+def base_row(block: groups.Block, sort: Sort) -> dict[str, object]:
     """The unedited model: the runs of editor `none` where there are some (their locality is measured), else what any
     run of the block scored before its first edit, for all of them measured the same model on the same edits."""
     plain = [run for group in block.groups if group.method == "none" for run in group.runs]
     if plain:
-        return _row(groups.Group(block.setting, "none", "", plain), BASE, moment, scorer)
-    one = next((run for run in block.runs if run.has(f"/eval/base/reliability{suffix(scorer)}")), block.runs[0])
-    row = _row(groups.Group(block.setting, "none", "", [one]), BASE, "base", scorer)
+        return _row(groups.Group(block.setting, "none", "", plain), BASE, sort)
+    one = next((run for run in block.runs if run.has(f"/eval/base/reliability{suffix(sort.scorer)}")), block.runs[0])
+    row = _row(groups.Group(block.setting, "none", "", [one]), BASE, replace(sort, moment="base"))
     return {**row, "runs": 0, "seeds": 0, "orders": 0}
 
 
 def score_frame(results: load.Results, moment: str, scorer: str, split: Sequence[str] = ()) -> pd.DataFrame:
     """The table's numbers; blocks follow each other, the base row first in each."""
     rows = []
-    for block in groups.blocks_of(results.require_complete(), split):
+    sort = Sort(moment, scorer, tuple(kinds_of_locality(results.require_complete(), moment, scorer)))
+    for block in groups.blocks_of(results.complete, split):
         for metric in style.METRICS:  # a column is an axis too: its rows are compared with each other
             load.gather(block.runs, f"/eval/{moment}/{metric}{suffix(scorer)}")
-        rows.append(base_row(block, moment, scorer))
-        rows += [_row(group, group.label, moment, scorer) for group in block.edited]
+        rows.append(base_row(block, sort))
+        rows += [_row(group, group.label, sort) for group in block.edited]
     return pd.DataFrame(rows)
 
 
-def _best(numbers: pd.DataFrame) -> pd.DataFrame:
-    """The largest mean of each column in each block; the unedited model does not compete."""
-    best = pd.DataFrame(False, index=numbers.index, columns=list(SCORES))
+def _heads(numbers: pd.DataFrame) -> dict[str, str]:
+    """Column of the numbers -> column of the table: the four, then the other kinds of locality."""
+    kinds = [name for name in numbers if name.startswith("locality_") and not name.endswith(("_std", "_edits"))]
+    return HEADS | {kind: f"Loc {kind.removeprefix('locality_').replace('_', ' ')}" for kind in kinds}
+
+
+def _best(numbers: pd.DataFrame, scores: Sequence[str]) -> pd.DataFrame:
+    """The largest mean of each column in each block, as printed; the unedited model does not compete."""
+    best = pd.DataFrame(False, index=numbers.index, columns=list(scores))
     edited = numbers[numbers.method != BASE]
     for _, block in edited.groupby(["model", "dataset", "edits"], sort=False):
-        for score in SCORES:
+        for score in scores:
             if block[score].notna().any() and len(block) > 1:
                 best.loc[block.index, score] = block[score].round(3) == block[score].round(3).max()
     return best
 
 
+def _protocol(results: load.Results, moment: str, scorer: str) -> str:
+    """As the files say it."""
+    found = load.gather(results.complete, f"/eval/{moment}/reliability{suffix(scorer)}")
+    return found[0][1].kind.get("protocol", "protocol unknown").replace("_", "-") if found else "protocol unknown"
+
+
 def score_table(results: load.Results, moment: str, scorer: str, split: Sequence[str] = ()) -> section.Table:
     numbers = score_frame(results, moment, scorer, split)
+    heads = _heads(numbers)
     shown = pd.DataFrame({"Method": numbers.method})
-    best = _best(numbers)
-    for score in SCORES:
+    bold = _best(numbers, list(heads)).rename(columns=heads)
+    for score, head in heads.items():
         triples = zip(numbers[score], numbers[f"{score}_std"], numbers.runs)
-        shown[HEADS[score]] = [section.with_spread(*triple) for triple in triples]
+        shown[head] = [section.with_spread(*triple) for triple in triples]
     shown["Runs"] = [str(n) if n else section.MISSING for n in numbers.runs]
-    bold = pd.DataFrame({"Method": False, **{HEADS[s]: best[s] for s in SCORES}, "Runs": False})
-    blocks = section.block_headings(numbers)
     caption = (
-        f"Scores {MOMENT_NAMES[moment]}: {style.SCORER_NAMES.get(scorer, scorer)}, teacher-forced; locality is agreement "
-        "with the unedited model. Mean and standard deviation over runs (seeds and editing orders)."
+        f"Scores {MOMENT_NAMES[moment]}: {style.SCORER_NAMES.get(scorer, scorer)}, {_protocol(results, moment, scorer)}; "
+        "locality is agreement with the unedited model. Mean and standard deviation over runs (seeds and orders)."
     )
-    return section.Table(f"scores-{moment}-{scorer}", caption, numbers, shown, blocks, bold)
+    bold = bold.reindex(columns=shown.columns, fill_value=False)
+    return section.Table(f"scores-{moment}-{scorer}", caption, numbers, shown, section.block_headings(numbers), bold)
 
 
 # ---- perplexity: for long targets, where token accuracy says little ----
@@ -136,11 +166,8 @@ def perplexities(run: load.Run, moment: str) -> dict[str, float]:
     if not per_edit.size:
         return {"mean": float("nan"), "median": float("nan"), "of mean": float("nan")}
     with np.errstate(over="ignore"):
-        return {
-            "mean": float(np.exp(per_edit).mean()),
-            "median": float(np.exp(np.median(per_edit))),
-            "of mean": float(np.exp(per_edit.mean())),
-        }
+        each = np.exp(per_edit)
+        return {"mean": float(each.mean()), "median": float(np.median(each)), "of mean": float(np.exp(per_edit.mean()))}
 
 
 def perplexity_frame(results: load.Results, moment: str) -> pd.DataFrame:

@@ -1,0 +1,1 @@
+"""How results and adaptors are used from Python."""
