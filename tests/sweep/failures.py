@@ -61,7 +61,8 @@ def kill_during(run, arguments=()):
 
     def has_begun():
         ranks = ranks_of(process)
-        return 0 in ranks and lease.exists() and f"pid {ranks[0]}\n" in lease.read_text()
+        is_claimed = 0 in ranks and lease.exists() and f"pid {ranks[0]}\n" in lease.read_text()
+        return is_claimed and lease.with_suffix("").stat().st_size > 0  # the claim says "begun"
 
     wait_until(has_begun, 60, "the run to begin")
     os.kill(ranks_of(process)[0], signal.SIGKILL)  # the rank that works on it
