@@ -6,7 +6,7 @@
     # out of the with block the model is what it was
 
 The route of a sequence is decided by its prompt alone, once, at prefill, and holds for all that is generated. In a
-forward pass over prompt and answer together (scoring), say where the prompts end:
+forward pass over prompt and answer together (scoring, or generating without a cache), say where the prompts end:
 
     with adaptor.prompts(lengths=[9, 12]):
         model(input_ids, attention_mask=mask).logits
