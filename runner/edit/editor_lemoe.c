@@ -60,7 +60,8 @@ static lemoe_status lemoe_open(const lemoe_editor_context *context, void **edito
     e->layer = context->config->lemoe.layer;
     LEMOE_TRY(lemoe_mem_alloc(context->n_batch, sizeof *e->experts, &e->experts));
     LEMOE_TRY(open_router(e));
-    lemoe_bypass bypass = {e->layer, lemoe_lemoe_forward, lemoe_lemoe_backward, e};
+    lemoe_bypass bypass = {e->layer, lemoe_lemoe_forward, lemoe_lemoe_backward, e,
+                           context->config->lemoe.expert.kind == LEMOE_EXPERT_LORA};
     return lemoe_llama_add_bypass(context->model, &bypass);
 }
 

@@ -82,6 +82,13 @@ lemoe_status lemoe_llama_embedding_mean(lemoe_llama *model, const lemoe_pack *pa
 lemoe_status lemoe_llama_ffn_input(lemoe_llama *model, int64_t layer, lemoe_tensor x, lemoe_arena *arena,
                                    lemoe_tensor y) LEMOE_MUST_CHECK;
 
+/* Local. For a pack that is used many times: what the FFN at the cut gives without its bypass is the same every time,
+ * so it is computed now, into the arena, and forwards with this pack and cut take it from there (bit for bit). Does
+ * nothing where that FFN has no bypass, or one that reads its hidden rows, or a tap or patch, or where the cut is
+ * before an attention. Seams must not be added while the pack is used. */
+lemoe_status lemoe_llama_hold_ffn(lemoe_llama *model, lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                                  lemoe_arena *scratch) LEMOE_MUST_CHECK;
+
 typedef struct lemoe_llama_trace lemoe_llama_trace; /* what the backward needs, in the arena of its forward */
 
 typedef struct lemoe_llama_output {
@@ -97,7 +104,7 @@ lemoe_status lemoe_llama_forward(lemoe_llama *model, const lemoe_pack *pack, int
                                  lemoe_arena *arena, lemoe_llama_output *out) LEMOE_MUST_CHECK;
 /* Collective. Gradient of sum_i weight[i] * nll[i] (weight[n_target], device fp32) from the targets down to the lowest
  * active seam, whose backward and taps are called on the way. d_cut[n_tok, d_model]: data NULL, or gets the gradient at
- * the cut (then the backward goes on down to it). */
+ * the cut (then the backward goes on down to it; not offered for a pack whose FFN is held). */
 lemoe_status lemoe_llama_backward(lemoe_llama *model, const lemoe_pack *pack, lemoe_llama_output *output,
                                   lemoe_tensor weight, lemoe_arena *arena, lemoe_tensor d_cut) LEMOE_MUST_CHECK;
 

@@ -50,10 +50,35 @@ static lemoe_status rotate(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor 
     return lemoe_op_rope(m->device, heads(m, k, m->n_kv), pack->position, m->inv_freq, sign);
 }
 
+static lemoe_status gather_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor x, lemoe_arena *arena,
+                                   lemoe_tensor *out) {
+    LEMOE_TRY(matrix(arena, pack->n_target, x.shape[1], out));
+    return lemoe_op_rows_gather(m->device, x, pack->target_row, *out);
+}
+
+/* Zeros in all other rows. */
+static lemoe_status spread_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor rows, lemoe_arena *arena,
+                                   lemoe_tensor *out) {
+    lemoe_tensor no_weight = {0};
+    LEMOE_TRY(matrix(arena, pack->n_tok, rows.shape[1], out));
+    LEMOE_TRY(lemoe_device_zero(m->device, out->data, lemoe_tensor_bytes(out)));
+    return lemoe_op_rows_scatter_add(m->device, rows, pack->target_row, no_weight, *out);
+}
+
+/* Queries of the target rows alone: the others' are zero, and what attention gives for them is not read. */
+static lemoe_status project_queries(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, lemoe_arena *arena,
+                                    llama_block_trace *t) {
+    lemoe_tensor rows, q;
+    if (!t->at_targets) return project(m, arena, layer, LEMOE_MATRIX_Q, t->h, &t->q);
+    LEMOE_TRY(gather_targets(m, pack, t->h, arena, &rows));
+    LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_Q, rows, &q));
+    return spread_targets(m, pack, q, arena, &t->q);
+}
+
 static lemoe_status attention_forward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, lemoe_tensor y,
                                       lemoe_arena *arena, llama_block_trace *t) {
     LEMOE_TRY(normalise(m, arena, m->layers[layer].attn_norm, t));
-    LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_Q, t->h, &t->q));
+    LEMOE_TRY(project_queries(m, layer, pack, arena, t));
     LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_K, t->h, &t->k));
     LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_V, t->h, &t->v));
     LEMOE_TRY(rotate(m, pack, t->q, t->k, 1));
@@ -61,7 +86,9 @@ static lemoe_status attention_forward(lemoe_llama *m, int64_t layer, const lemoe
     LEMOE_TRY(matrix(arena, m->n_head, t->q.shape[0], &t->log_sum_exp));
     lemoe_attn_args args = attn_args(m, pack, t);
     LEMOE_TRY(lemoe_op_attn_fwd(m->device, &args));
-    return lemoe_op_linear(m->device, t->heads_out, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_O), y, false);
+    lemoe_tensor rows = t->heads_out;
+    if (t->at_targets) LEMOE_TRY(gather_targets(m, pack, t->heads_out, arena, &rows));
+    return lemoe_op_linear(m->device, rows, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_O), y, false);
 }
 
 /* From d of the heads' output to d of q, k, v before the rotation. */
@@ -80,20 +107,42 @@ static lemoe_status heads_backward(lemoe_llama *m, const lemoe_pack *pack, const
     return rotate(m, pack, *dq, *dk, -1);
 }
 
+/* d of the heads' output from d of the block's. */
+static lemoe_status output_backward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, const llama_block_trace *t,
+                                    lemoe_tensor dx, lemoe_arena *arena, lemoe_tensor *d_heads) {
+    lemoe_tensor rows = dx, d_rows;
+    if (t->at_targets) LEMOE_TRY(gather_targets(m, pack, dx, arena, &rows));
+    LEMOE_TRY(matrix(arena, rows.shape[0], t->heads_out.shape[1], &d_rows));
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, rows, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_O), d_rows, false));
+    if (t->at_targets) return spread_targets(m, pack, d_rows, arena, d_heads);
+    *d_heads = d_rows;
+    return LEMOE_OK;
+}
+
+/* dh += dq W_q */
+static lemoe_status queries_backward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, const llama_block_trace *t,
+                                     lemoe_tensor dq, lemoe_tensor dh, lemoe_arena *arena) {
+    lemoe_tensor w = lemoe_llama_matrix(m, layer, LEMOE_MATRIX_Q), rows, d_rows, no_weight = {0};
+    if (!t->at_targets) return lemoe_op_linear_dx(m->device, dq, w, dh, true);
+    LEMOE_TRY(gather_targets(m, pack, dq, arena, &rows));
+    LEMOE_TRY(matrix(arena, rows.shape[0], dh.shape[1], &d_rows));
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, rows, w, d_rows, false));
+    return lemoe_op_rows_scatter_add(m->device, d_rows, pack->target_row, no_weight, dh);
+}
+
 static lemoe_status attention_backward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, llama_block_trace *t,
                                        lemoe_tensor dx, lemoe_tensor dh, lemoe_arena *arena) {
     lemoe_tensor d_heads, dq, dk, dv;
     LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_O, t->heads_out, dx));
-    LEMOE_TRY(matrix(arena, t->heads_out.shape[0], t->heads_out.shape[1], &d_heads));
-    LEMOE_TRY(lemoe_op_linear_dx(m->device, dx, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_O), d_heads, false));
+    LEMOE_TRY(output_backward(m, layer, pack, t, dx, arena, &d_heads));
     LEMOE_TRY(heads_backward(m, pack, t, d_heads, arena, &dq, &dk, &dv));
     LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_Q, t->h, dq));
     LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_K, t->h, dk));
     LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_V, t->h, dv));
     if (!dh.data) return LEMOE_OK;
-    LEMOE_TRY(lemoe_op_linear_dx(m->device, dq, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_Q), dh, false));
-    LEMOE_TRY(lemoe_op_linear_dx(m->device, dk, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_K), dh, true));
-    return lemoe_op_linear_dx(m->device, dv, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_V), dh, true);
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, dk, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_K), dh, false));
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, dv, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_V), dh, true));
+    return queries_backward(m, layer, pack, t, dq, dh, arena);
 }
 
 /* ---- FFN ---- */
@@ -104,20 +153,58 @@ static lemoe_bypass_io bypass_io(const lemoe_pack *pack, llama_block_trace *t, l
     return io;
 }
 
-static lemoe_status ffn_forward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, lemoe_tensor y,
-                                lemoe_arena *arena, llama_block_trace *t, bool training) {
-    const lemoe_bypass *bypass = llama_bypass_at(m, layer);
+/* Without its bypass. */
+static lemoe_status ffn_host_forward(lemoe_llama *m, int64_t layer, lemoe_tensor y, lemoe_arena *arena,
+                                     llama_block_trace *t) {
     LEMOE_TRY(normalise(m, arena, m->layers[layer].ffn_norm, t));
     LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_GATE, t->h, &t->gate));
     LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_UP, t->h, &t->up));
     LEMOE_TRY(matrix(arena, t->gate.shape[0], t->gate.shape[1], &t->act));
     LEMOE_TRY(lemoe_op_swiglu_fwd(m->device, t->gate, t->up, t->act));
-    LEMOE_TRY(lemoe_op_linear(m->device, t->act, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_DOWN), y, false));
+    return lemoe_op_linear(m->device, t->act, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_DOWN), y, false);
+}
+
+/* The FFN of the cut may be held by the pack: then t->x is the pack's own. */
+static bool is_held(const lemoe_pack *pack, const llama_block_trace *t) {
+    return pack->ffn_output.data && t->x.data == pack->x.data;
+}
+
+static lemoe_status ffn_forward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, lemoe_tensor y,
+                                lemoe_arena *arena, llama_block_trace *t, bool training) {
+    const lemoe_bypass *bypass = llama_bypass_at(m, layer);
+    if (is_held(pack, t)) {
+        t->h = pack->ffn_input;
+        LEMOE_TRY(lemoe_device_copy(m->device, y.data, pack->ffn_output.data, lemoe_tensor_bytes(&y)));
+    } else {
+        LEMOE_TRY(ffn_host_forward(m, layer, y, arena, t));
+    }
     if (!bypass) return LEMOE_OK;
     lemoe_bypass_io io = bypass_io(pack, t, arena);
     io.out = y;
     io.training = training;
     return bypass->forward(bypass->context, &io);
+}
+
+static lemoe_status hold_ffn(lemoe_llama *m, lemoe_pack *pack, int64_t layer, lemoe_arena *arena,
+                             lemoe_arena *scratch) {
+    llama_block_trace t = {.x = pack->x};
+    lemoe_tensor input, output;
+    LEMOE_TRY(matrix(arena, pack->n_tok, m->config.d_model, &input));
+    LEMOE_TRY(matrix(arena, pack->n_tok, m->config.d_model, &output));
+    LEMOE_TRY(ffn_host_forward(m, layer, output, scratch, &t));
+    LEMOE_TRY(lemoe_device_copy(m->device, input.data, t.h.data, lemoe_tensor_bytes(&input)));
+    pack->ffn_input = input;
+    pack->ffn_output = output;
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_llama_hold_ffn(lemoe_llama *m, lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                                  lemoe_arena *scratch) {
+    size_t mark = lemoe_arena_mark(scratch);
+    if (cut % 2 == 0 || !pack->x.data || !llama_ffn_is_constant(m, cut / 2)) return LEMOE_OK;
+    lemoe_status status = hold_ffn(m, pack, cut / 2, arena, scratch);
+    lemoe_arena_reset(scratch, mark);
+    return status;
 }
 
 /* The host's own path: down, swiglu, gate and up, as far as somebody needs it. */
@@ -152,17 +239,24 @@ static lemoe_status ffn_backward(lemoe_llama *m, int64_t layer, const lemoe_pack
 
 /* ---- the block ---- */
 
+static lemoe_status forward(lemoe_llama *m, int64_t block, const lemoe_pack *pack, lemoe_tensor y, lemoe_arena *arena,
+                            llama_block_trace *t, bool training) {
+    lemoe_tensor x = t->x;
+    LEMOE_TRY(block % 2 == 0 ? attention_forward(m, block / 2, pack, y, arena, t)
+                             : ffn_forward(m, block / 2, pack, y, arena, t, training));
+    LEMOE_TRY(llama_reduce(m, y));
+    if (t->at_targets) LEMOE_TRY(gather_targets(m, pack, t->x, arena, &x));
+    return lemoe_op_axpy(m->device, 1.0f, x, y);
+}
+
 lemoe_status llama_block_forward(lemoe_llama *m, int64_t block, const lemoe_pack *pack, lemoe_tensor x, lemoe_tensor y,
-                                 lemoe_arena *arena, llama_block_trace *trace) {
-    llama_block_trace scratch = {.x = x}, *t = trace ? trace : &scratch;
+                                 bool at_targets, lemoe_arena *arena, llama_block_trace *trace) {
+    llama_block_trace scratch = {.x = x, .at_targets = at_targets}, *t = trace ? trace : &scratch;
     size_t mark = lemoe_arena_mark(arena);
     *t = scratch;
-    lemoe_status status = block % 2 == 0 ? attention_forward(m, block / 2, pack, y, arena, t)
-                                         : ffn_forward(m, block / 2, pack, y, arena, t, trace != NULL);
+    lemoe_status status = forward(m, block, pack, y, arena, t, trace != NULL);
     if (!trace) lemoe_arena_reset(arena, mark);
-    LEMOE_TRY(status);
-    LEMOE_TRY(llama_reduce(m, y));
-    return lemoe_op_axpy(m->device, 1.0f, x, y);
+    return status;
 }
 
 lemoe_status llama_block_backward(lemoe_llama *m, int64_t block, const lemoe_pack *pack, llama_block_trace *t,

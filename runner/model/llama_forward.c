@@ -19,7 +19,7 @@ static lemoe_status run_blocks(lemoe_llama *m, const lemoe_pack *pack, int64_t f
     LEMOE_TRY(rows_like(arena, m, x->shape[0], &spare));
     for (int64_t block = from; block < to; block++) {
         lemoe_tensor swap = *x;
-        LEMOE_TRY(llama_block_forward(m, block, pack, *x, spare, arena, NULL));
+        LEMOE_TRY(llama_block_forward(m, block, pack, *x, spare, false, arena, NULL));
         *x = spare;
         spare = swap;
     }
@@ -79,39 +79,48 @@ static lemoe_status gather_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe
     return lemoe_op_rows_gather(m->device, x, pack->target_row, *out);
 }
 
-/* An FFN acts on each row alone, so the last one only needs the rows that predict a target. Products change their last
- * bits with the number of rows, so what decides is the same with and without an editor: the cut (an editor of that FFN
- * has it there) and what is registered, active or not. */
-static bool last_ffn_at_targets(const lemoe_llama *m, int64_t cut) {
-    return cut < 2 * m->config.n_layer - 1 && !llama_ffn_is_seamed(m, m->config.n_layer - 1);
+/* Of the last layer only the rows that predict a target are read, so it only answers to those: their queries against
+ * all keys and values, and their FFN. Products change their last bits with the number of rows, so what decides is the
+ * same with and without an editor: the cut (an editor of that layer has it there) and what is registered, active or
+ * not. */
+static bool last_at_targets(const lemoe_llama *m, int64_t cut) {
+    return cut < 2 * m->config.n_layer - 1 && !llama_layer_is_seamed(m, m->config.n_layer - 1);
+}
+
+/* Both blocks of the last layer, from all rows to the target rows. */
+static lemoe_status last_layer_eval(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor x, lemoe_arena *arena,
+                                    lemoe_tensor *rows) {
+    int64_t last = 2 * m->config.n_layer - 1;
+    LEMOE_TRY(rows_like(arena, m, pack->n_target, rows));
+    LEMOE_TRY(llama_block_forward(m, last - 1, pack, x, *rows, true, arena, NULL));
+    return run_blocks(m, pack, last, last + 1, arena, rows);
 }
 
 static lemoe_status suffix_eval(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
                                 lemoe_tensor *rows) {
-    int64_t last = 2 * m->config.n_layer - 1;
-    bool at_targets = last_ffn_at_targets(m, cut);
+    int64_t n_block = 2 * m->config.n_layer;
+    bool at_targets = last_at_targets(m, cut);
     lemoe_tensor x;
     LEMOE_TRY(rows_like(arena, m, pack->n_tok, &x));
     LEMOE_TRY(lemoe_device_copy(m->device, x.data, pack->x.data, lemoe_tensor_bytes(&x)));
-    LEMOE_TRY(run_blocks(m, pack, cut, at_targets ? last : last + 1, arena, &x));
-    LEMOE_TRY(gather_targets(m, pack, x, arena, rows));
-    return at_targets ? run_blocks(m, pack, last, last + 1, arena, rows) : LEMOE_OK;
+    LEMOE_TRY(run_blocks(m, pack, cut, at_targets ? n_block - 2 : n_block, arena, &x));
+    return at_targets ? last_layer_eval(m, pack, x, arena, rows) : gather_targets(m, pack, x, arena, rows);
 }
 
 static lemoe_status suffix_training(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
                                     lemoe_llama_trace *trace, lemoe_tensor *rows) {
     int64_t n_block = 2 * m->config.n_layer;
     lemoe_tensor x = pack->x;
-    trace->last_ffn_at_targets = last_ffn_at_targets(m, cut);
+    trace->last_at_targets = last_at_targets(m, cut);
     for (int64_t block = cut; block < n_block; block++) {
         lemoe_tensor y;
-        if (block == n_block - 1 && trace->last_ffn_at_targets) LEMOE_TRY(gather_targets(m, pack, x, arena, &x));
-        LEMOE_TRY(rows_like(arena, m, x.shape[0], &y));
-        LEMOE_TRY(llama_block_forward(m, block, pack, x, y, arena, &trace->blocks[block]));
+        bool to_targets = trace->last_at_targets && block == n_block - 2;
+        LEMOE_TRY(rows_like(arena, m, to_targets ? pack->n_target : x.shape[0], &y));
+        LEMOE_TRY(llama_block_forward(m, block, pack, x, y, to_targets, arena, &trace->blocks[block]));
         x = y;
     }
     *rows = x;
-    return trace->last_ffn_at_targets ? LEMOE_OK : gather_targets(m, pack, x, arena, rows);
+    return trace->last_at_targets ? LEMOE_OK : gather_targets(m, pack, x, arena, rows);
 }
 
 static lemoe_status make_trace(const lemoe_llama *m, int64_t cut, lemoe_arena *arena, lemoe_llama_trace **out) {
@@ -158,9 +167,11 @@ static lemoe_status backward(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama
     bool want_cut = d_cut.data != NULL;
     int64_t block = 2 * m->config.n_layer - 1, lowest = want_cut ? trace->cut : lemoe_llama_cut(m);
     lemoe_tensor d_rows, dx;
+    LEMOE_CHECK(!want_cut || !pack->ffn_output.data, LEMOE_ERR_UNSUPPORTED,
+                "the gradient at the cut needs a pack whose FFN is not held");
     LEMOE_TRY(rows_like(arena, m, pack->n_target, &d_rows));
     LEMOE_TRY(llama_loss_backward(m, pack, output, weight, arena, d_rows));
-    if (trace->last_ffn_at_targets && block >= lowest) {
+    if (trace->last_at_targets && block >= lowest) {
         LEMOE_TRY(llama_block_backward(m, block, pack, &trace->blocks[block], d_rows, true, arena));
         block--;
     }

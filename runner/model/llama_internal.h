@@ -51,20 +51,24 @@ typedef struct llama_block_trace {
     lemoe_tensor q, k, v, heads_out, log_sum_exp; /* attention */
     lemoe_tensor gate, up, act;                   /* FFN */
     void *kept;                                   /* the bypass's own */
+    bool at_targets;                              /* an attention that answered to the target rows only */
 } llama_block_trace;
 
 struct lemoe_llama_trace {
     int64_t cut;
     llama_block_trace *blocks;       /* [2 n_layer], from the cut on */
-    bool last_ffn_at_targets;        /* the last FFN ran on target rows only */
+    bool last_at_targets;            /* the last layer answered to the target rows only */
     lemoe_tensor rows, rows_inv_rms; /* [n_target, d_model] entering the final norm */
     lemoe_tensor row_max, row_sum;   /* [n_target] of the logits */
 };
 
 /* Local. The active bypass of a layer, or NULL. */
 const lemoe_bypass *llama_bypass_at(const lemoe_llama *model, int64_t layer);
-/* Local. Whether a bypass or tap is registered at that FFN, active or not. */
-bool llama_ffn_is_seamed(const lemoe_llama *model, int64_t layer);
+/* Local. Whether a bypass or tap is registered at that layer, active or not. */
+bool llama_layer_is_seamed(const lemoe_llama *model, int64_t layer);
+/* Local. Whether the FFN of a layer depends on nothing but frozen weights until its bypass adds to it, and nobody looks
+ * inside. */
+bool llama_ffn_is_constant(const lemoe_llama *model, int64_t layer);
 /* Local. Gives input rows and output gradients to the active taps of a matrix. */
 lemoe_status llama_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix, lemoe_tensor x, lemoe_tensor dy);
 bool llama_has_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix);
@@ -74,11 +78,12 @@ static inline lemoe_status llama_reduce(const lemoe_llama *model, lemoe_tensor y
     return lemoe_comm_size(model->comm) > 1 ? lemoe_comm_allreduce_sum(model->comm, y) : LEMOE_OK;
 }
 
-/* Collective. One block: y = x + block(x); trace NULL when no backward follows. */
+/* Collective. One block: y = x + block(x); trace NULL when no backward follows. at_targets, of an attention: y has the
+ * pack's target rows and no others. */
 lemoe_status llama_block_forward(lemoe_llama *model, int64_t block, const lemoe_pack *pack, lemoe_tensor x,
-                                 lemoe_tensor y, lemoe_arena *arena, llama_block_trace *trace);
-/* Collective. dx: gradient of the block's output on entry, of its input on return; need_dx false: only seams are
- * served. */
+                                 lemoe_tensor y, bool at_targets, lemoe_arena *arena, llama_block_trace *trace);
+/* Collective. dx: gradient of the block's output on entry (of an attention at targets, zero elsewhere), of its input on
+ * return; need_dx false: only seams are served. */
 lemoe_status llama_block_backward(lemoe_llama *model, int64_t block, const lemoe_pack *pack, llama_block_trace *trace,
                                   lemoe_tensor dx, bool need_dx, lemoe_arena *arena);
 

@@ -39,6 +39,8 @@ typedef struct lemoe_pack {
     lemoe_tensor target_row;    /* [n_target] row whose logits predict the target: position - 1 */
     lemoe_tensor target_id;     /* [n_target] */
     lemoe_tensor x;             /* [n_tok, d_model] fp32: cut_rows of all items; data NULL when they have none */
+    /* [n_tok, d_model] of the FFN at the cut, without its bypass; data NULL unless lemoe_llama_hold_ffn was called */
+    lemoe_tensor ffn_input, ffn_output;
 } lemoe_pack;
 
 /* Local. Lays items out in the arena. d_model 0 leaves x out. */

@@ -112,12 +112,23 @@ bool llama_has_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix)
     return false;
 }
 
-bool llama_ffn_is_seamed(const lemoe_llama *model, int64_t layer) {
+bool llama_layer_is_seamed(const lemoe_llama *model, int64_t layer) {
     for (int i = 0; i < model->n_bypass; i++)
         if (model->bypasses[i].layer == layer) return true;
     for (int i = 0; i < model->n_tap; i++)
-        if (model->taps[i].layer == layer && model->taps[i].matrix >= LEMOE_MATRIX_GATE) return true;
+        if (model->taps[i].layer == layer) return true;
     return false;
+}
+
+bool llama_ffn_is_constant(const lemoe_llama *model, int64_t layer) {
+    bool is_constant = false;
+    for (int i = 0; i < model->n_bypass; i++)
+        if (model->bypasses[i].layer == layer) is_constant = !model->bypasses[i].reads_hidden;
+    for (int i = 0; i < model->n_tap; i++)
+        if (model->taps[i].layer == layer && model->taps[i].matrix >= LEMOE_MATRIX_GATE) is_constant = false;
+    for (int i = 0; i < model->n_patch; i++)
+        if (model->patches[i].layer == layer && model->patches[i].matrix >= LEMOE_MATRIX_GATE) is_constant = false;
+    return is_constant;
 }
 
 lemoe_status llama_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix, lemoe_tensor x, lemoe_tensor dy) {

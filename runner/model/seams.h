@@ -14,7 +14,8 @@
 typedef struct lemoe_bypass_io {
     const lemoe_pack *pack;
     lemoe_tensor x;             /* [n_tok, d_model] the FFN's input, RMS-normed */
-    lemoe_tensor gate, up, act; /* [n_tok, d_ff_local] the host's projections and silu(gate) * up */
+    lemoe_tensor gate, up, act; /* [n_tok, d_ff_local] the host's projections and silu(gate) * up; data may be NULL
+                                   unless the bypass reads_hidden */
     lemoe_tensor out;           /* [n_tok, d_model] forward: add to it */
     lemoe_tensor d_out;         /* [n_tok, d_model] backward: gradient of the FFN's output */
     lemoe_tensor d_x;           /* [n_tok, d_model] backward: add the gradient of x; data NULL when nobody needs it */
@@ -29,6 +30,7 @@ typedef struct lemoe_bypass {
     lemoe_status (*forward)(void *context, lemoe_bypass_io *io);
     lemoe_status (*backward)(void *context, lemoe_bypass_io *io);
     void *context;
+    bool reads_hidden; /* it uses gate, up or act */
 } lemoe_bypass;
 
 /* Matrices an editor may name. Rows [n_out, n_in]; q,k,v,gate,up are split by rows over ranks, o,down by columns. */

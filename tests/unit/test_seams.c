@@ -39,7 +39,7 @@ static lemoe_status adder_backward(void *context, lemoe_bypass_io *io) {
 }
 
 static void add_bypass(int64_t layer, adder *a) {
-    lemoe_bypass bypass = {layer, adder_forward, adder_backward, a};
+    lemoe_bypass bypass = {layer, adder_forward, adder_backward, a, false};
     assert_ok(lemoe_llama_add_bypass(f.w.model, &bypass));
 }
 
@@ -85,7 +85,7 @@ static void the_lowest_seam_is_the_cut(void **state) {
 static void seams_that_do_not_fit_are_refused(void **state) {
     adder a = {0};
     lemoe_tensor w;
-    lemoe_bypass bypass = {3, adder_forward, adder_backward, &a};
+    lemoe_bypass bypass = {3, adder_forward, adder_backward, &a, false};
     lemoe_tap tap = {-1, LEMOE_MATRIX_Q, take, NULL};
     (void)state;
     assert_error(lemoe_llama_add_bypass(f.w.model, &bypass), LEMOE_ERR_ARG, "layers 0 to 2");

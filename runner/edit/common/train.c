@@ -54,8 +54,10 @@ static lemoe_status build_whole_batch(training *t) {
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = lemoe_pack_split(items, n, begin, budget);
         LEMOE_TRY(lemoe_mem_grow(&t->whole_batch, &capacity, t->n_whole_batch + 1, sizeof *t->whole_batch));
-        LEMOE_TRY(
-            build_micro(t, t->context->batch_arena, items + begin, end - begin, n, &t->whole_batch[t->n_whole_batch]));
+        micro *m = &t->whole_batch[t->n_whole_batch];
+        LEMOE_TRY(build_micro(t, t->context->batch_arena, items + begin, end - begin, n, m));
+        LEMOE_TRY(lemoe_llama_hold_ffn(t->model, &m->pack, lemoe_llama_cut(t->model), t->context->batch_arena,
+                                       t->context->step_arena));
         t->n_whole_batch++;
     }
     return LEMOE_OK;

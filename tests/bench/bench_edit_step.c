@@ -1,0 +1,315 @@
+/*
+ * The edit step of LEMoE through the real editor and lemoe_train_batch, one update at a time on request, so that a
+ * driver (edit_step.py) can take turns with another program on the same cores.
+ *
+ * Usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS
+ * ITEMS_FILE: a line an edit, "n_prompt id id ...". Requests are lines on standard input:
+ *   steps N     N updates; answers the seconds of each
+ *   products N  the matrix products of an update with nothing between them, N times; answers flop and seconds of each
+ *   profile N   N updates; answers seconds of an update by family of operation
+ *   evaluate N  scores all items of the file N times; answers seconds of each and of the rows at the cut
+ *   memory      answers bytes
+ * The first line says "open": seconds until the model was open, until the rows at the cut were there, until the first
+ * update was done, and that update's loss. Ends with its input.
+ */
+#include "tests/bench/op_watch.h"
+
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+#include "runner/edit/editor.h"
+#include "runner/eval/score.h"
+#include "runner/model/prefix_cache.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK_BYTES = 16 << 20, PACK_TOKENS = 2048, MAX_LINE = 1 << 16, MAX_TOK = 4096 };
+
+typedef struct bench {
+    int64_t layer, n_edits;
+    lemoe_device *device;
+    lemoe_comm *comm;
+    lemoe_llama *model;
+    lemoe_arena *run_arena, *batch_arena, *step_arena;
+    lemoe_sweep_spec *spec;
+    lemoe_editor_context context;
+    const lemoe_editor_ops *ops;
+    void *editor;
+    lemoe_item *items;
+    int64_t n_items, item_capacity;
+    lemoe_prefix_cache *cache;
+    double began, opened, prefix_seconds, last_step; /* clock */
+    int64_t n_step, steps_left;
+    double *seconds; /* of the updates asked for */
+    int64_t n_seconds, seconds_capacity;
+    double loss;
+    char request;        /* what the updates under way are for: s, p (products), f (profile) */
+    int64_t repetitions; /* of the request */
+    bool is_over;        /* the input has ended */
+} bench;
+
+/* ---- opening ---- */
+
+static lemoe_status read_item(bench *b, char *line) {
+    int32_t ids[MAX_TOK], *kept = NULL;
+    int64_t n = 0;
+    char *end = line;
+    long n_prompt = strtol(line, &end, 10);
+    for (char *at = end; n < MAX_TOK; at = end) {
+        long id = strtol(at, &end, 10);
+        if (end == at) break;
+        ids[n++] = (int32_t)id;
+    }
+    LEMOE_CHECK(n_prompt > 0 && n_prompt < n, LEMOE_ERR_ARG, "item %lld: %ld prompt tokens of %lld",
+                (long long)b->n_items, n_prompt, (long long)n);
+    LEMOE_TRY(lemoe_mem_alloc(n, sizeof *kept, &kept));
+    memcpy(kept, ids, (size_t)n * sizeof *kept);
+    LEMOE_TRY(lemoe_mem_grow(&b->items, &b->item_capacity, b->n_items + 1, sizeof *b->items));
+    b->items[b->n_items] = (lemoe_item){.ids = kept, .n_tok = n, .n_prompt = n_prompt, .edit = b->n_items};
+    b->n_items++;
+    return LEMOE_OK;
+}
+
+static lemoe_status read_items(bench *b, const char *path) {
+    static char line[MAX_LINE];
+    FILE *file = fopen(path, "r");
+    lemoe_status status = LEMOE_OK;
+    LEMOE_CHECK(file, LEMOE_ERR_IO, "%s cannot be read", path);
+    while (status == LEMOE_OK && fgets(line, sizeof line, file)) status = read_item(b, line);
+    (void)fclose(file);
+    return status;
+}
+
+static lemoe_status configure(bench *b, lemoe_config *config) {
+    static const char *const planners[] = {"file", NULL};
+    char text[512];
+    (void)snprintf(text, sizeof text,
+                   "model: {path: m}\ndata: {path: d}\nedit: {method: lemoe, batch_size: %lld}\n"
+                   "lemoe: {layer: %lld, max_steps: 1000000, stop_loss: 0}\n",
+                   (long long)b->n_edits, (long long)b->layer);
+    lemoe_config_args args = {.path = "bench.yaml",
+                              .text = text,
+                              .n_bytes = (int64_t)strlen(text),
+                              .methods = lemoe_editor_names(),
+                              .planners = planners};
+    LEMOE_TRY(lemoe_config_load(&args, &b->spec));
+    return lemoe_config_run(b->spec, 0, config);
+}
+
+static lemoe_status open_editor(bench *b) {
+    static lemoe_config config;
+    lemoe_arena **const arenas[] = {&b->run_arena, &b->batch_arena, &b->step_arena};
+    LEMOE_TRY(configure(b, &config));
+    for (int i = 0; i < 3; i++) LEMOE_TRY(lemoe_arena_create(b->device, BLOCK_BYTES, arenas[i]));
+    b->context = (lemoe_editor_context){.config = &config,
+                                        .model = b->model,
+                                        .run_arena = b->run_arena,
+                                        .batch_arena = b->batch_arena,
+                                        .step_arena = b->step_arena,
+                                        .n_batch = 1,
+                                        .batch_size = b->n_edits,
+                                        .micro_batch_tokens = PACK_TOKENS};
+    b->ops = lemoe_editor_find("lemoe");
+    LEMOE_TRY(b->ops->check(&config, lemoe_llama_config_of(b->model)));
+    return b->ops->open(&b->context, &b->editor);
+}
+
+static lemoe_status fill_prefix(bench *b, lemoe_item *items, int64_t n, lemoe_prefix_cache **cache) {
+    lemoe_prefix_cache_args args = {.model = b->model,
+                                    .cut = lemoe_llama_cut(b->model),
+                                    .pack_tokens = PACK_TOKENS,
+                                    .domain = lemoe_device_domain(b->device)};
+    return lemoe_prefix_cache_open(&args, items, n, cache);
+}
+
+static lemoe_status open_bench(bench *b, char **argv) {
+    b->began = lemoe_clock_seconds();
+    LEMOE_TRY(lemoe_device_open("cpu", atoi(argv[5]), &b->device));
+    LEMOE_TRY(lemoe_comm_self(&b->comm));
+    lemoe_llama_args args = {argv[1], LEMOE_F32, b->device, b->comm};
+    LEMOE_TRY(lemoe_llama_open(&args, &b->model));
+    LEMOE_TRY(read_items(b, argv[2]));
+    LEMOE_CHECK(b->n_edits <= b->n_items, LEMOE_ERR_ARG, "%s holds %lld items", argv[2], (long long)b->n_items);
+    LEMOE_TRY(open_editor(b));
+    b->opened = lemoe_clock_seconds();
+    LEMOE_TRY(fill_prefix(b, b->items, b->n_edits, &b->cache));
+    b->prefix_seconds = lemoe_clock_seconds() - b->opened;
+    return LEMOE_OK;
+}
+
+/* ---- answers ---- */
+
+static void answer_seconds(const char *name, const double *seconds, int64_t n) {
+    printf("%s", name);
+    for (int64_t i = 0; i < n; i++) printf(" %.6f", seconds[i]);
+    printf("\n");
+}
+
+static lemoe_status answer_products(bench *b) {
+    printf("products %.0f", op_watch_flop());
+    for (int64_t i = 0; i < b->repetitions; i++) {
+        double begin = lemoe_clock_seconds();
+        LEMOE_TRY(op_watch_replay(b->device));
+        printf(" %.6f", lemoe_clock_seconds() - begin);
+    }
+    printf("\n");
+    return LEMOE_OK;
+}
+
+static void answer_profile(const bench *b) {
+    double named = 0, whole = 0, n = (double)b->n_seconds;
+    for (int64_t i = 0; i < b->n_seconds; i++) whole += b->seconds[i];
+    printf("profile");
+    for (int i = 0; i < OP_FAMILY_COUNT; i++) {
+        named += op_seconds[i];
+        printf(" %s %.6f", op_family_name[i], op_seconds[i] / n);
+    }
+    printf(" rest %.6f whole %.6f\n", (whole - named) / n, whole / n);
+}
+
+static lemoe_status answer_evaluation(bench *b) {
+    lemoe_status status = LEMOE_OK;
+    lemoe_scorer scorer = {b->model, lemoe_llama_cut(b->model), PACK_TOKENS, b->step_arena, NULL};
+    lemoe_prefix_cache *cache = NULL;
+    lemoe_item *items = NULL;
+    lemoe_score *scores = NULL;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(b->n_items, sizeof *items, &items));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(b->n_items, sizeof *scores, &scores));
+    memcpy(items, b->items, (size_t)b->n_items * sizeof *items);
+    double begin = lemoe_clock_seconds();
+    LEMOE_TRY_GOTO(fill_prefix(b, items, b->n_items, &cache));
+    printf("evaluate %.6f", lemoe_clock_seconds() - begin);
+    for (int64_t i = 0; i < b->repetitions; i++) {
+        begin = lemoe_clock_seconds();
+        LEMOE_TRY_GOTO(lemoe_score_items(&scorer, items, b->n_items, scores));
+        printf(" %.6f", lemoe_clock_seconds() - begin);
+    }
+    printf("\n");
+out:
+    lemoe_prefix_cache_close(cache);
+    lemoe_mem_free(items);
+    lemoe_mem_free(scores);
+    return status;
+}
+
+/* A number of /proc/self/status, in bytes; 0: not there. */
+static double process_bytes(const char *name) {
+    char line[256];
+    double kib = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, name, strlen(name)) == 0) kib = strtod(line + strlen(name) + 1, NULL);
+    if (file) (void)fclose(file);
+    return kib * 1024;
+}
+
+static void answer_memory(const bench *b) {
+    printf("memory run %zu batch %zu step %zu prefix %lld peak %.0f now %.0f anonymous %.0f file %.0f\n",
+           lemoe_arena_peak_bytes(b->run_arena), lemoe_arena_peak_bytes(b->batch_arena),
+           lemoe_arena_peak_bytes(b->step_arena), (long long)lemoe_prefix_cache_bytes(b->cache), process_bytes("VmHWM"),
+           process_bytes("VmRSS"), process_bytes("RssAnon"), process_bytes("RssFile"));
+}
+
+/* ---- between updates ---- */
+
+static lemoe_status finish_request(bench *b) {
+    if (b->request == 's') answer_seconds("steps", b->seconds, b->n_seconds);
+    if (b->request == 'f') answer_profile(b);
+    if (b->request == 'p') {
+        LEMOE_TRY(op_watch_note(false));
+        LEMOE_TRY(answer_products(b));
+    }
+    b->request = 0;
+    return LEMOE_OK;
+}
+
+/* Takes requests until one needs updates, or there are no more. */
+static lemoe_status next_request(bench *b) {
+    char line[64], word[16];
+    while (b->steps_left == 0) {
+        long long n = 0;
+        (void)fflush(stdout);
+        b->is_over = !fgets(line, sizeof line, stdin);
+        if (b->is_over) return lemoe_raise(LEMOE_ERR_STATE, "the driver has left");
+        int n_word = sscanf(line, "%15s %lld", word, &n);
+        LEMOE_CHECK(n_word >= 1, LEMOE_ERR_ARG, "an empty request");
+        b->repetitions = n;
+        b->n_seconds = 0;
+        if (strcmp(word, "memory") == 0) {
+            answer_memory(b);
+        } else if (strcmp(word, "evaluate") == 0) {
+            LEMOE_TRY(answer_evaluation(b));
+        } else if (strcmp(word, "products") == 0) {
+            b->request = 'p';
+            b->steps_left = 1;
+            LEMOE_TRY(op_watch_note(true));
+        } else {
+            b->request = strcmp(word, "profile") == 0 ? 'f' : 's';
+            b->steps_left = n;
+            op_watch_reset();
+        }
+    }
+    b->last_step = lemoe_clock_seconds();
+    return LEMOE_OK;
+}
+
+static lemoe_status log_step(void *context, const lemoe_step_record *record) {
+    ((bench *)context)->loss = record->loss;
+    return LEMOE_OK;
+}
+
+static lemoe_status between(void *context, lemoe_state_visit visit, void *training) {
+    bench *b = context;
+    double now = lemoe_clock_seconds();
+    (void)visit, (void)training;
+    if (b->n_step++ == 0) {
+        printf("open %.6f %.6f %.6f %.9g %s\n", b->opened - b->began, b->prefix_seconds, now - b->began, b->loss,
+               lemoe_device_domain(b->device));
+        return next_request(b);
+    }
+    LEMOE_TRY(lemoe_mem_grow(&b->seconds, &b->seconds_capacity, b->n_seconds + 1, sizeof *b->seconds));
+    b->seconds[b->n_seconds++] = now - b->last_step;
+    b->last_step = now;
+    if (--b->steps_left > 0) return LEMOE_OK;
+    LEMOE_TRY(finish_request(b));
+    return next_request(b);
+}
+
+static lemoe_status run(bench *b, char **argv) {
+    LEMOE_TRY(open_bench(b, argv));
+    lemoe_step_log log = {log_step, b, between};
+    lemoe_edit_batch batch = {0, b->items, b->n_edits, NULL};
+    lemoe_status status = b->ops->edit_batch(b->editor, &batch, &log);
+    return b->is_over ? LEMOE_OK : status;
+}
+
+static void close_bench(bench *b) {
+    if (b->editor) b->ops->close(b->editor);
+    lemoe_prefix_cache_close(b->cache);
+    for (int64_t i = 0; i < b->n_items; i++) lemoe_mem_free((void *)(uintptr_t)b->items[i].ids);
+    lemoe_mem_free(b->items);
+    lemoe_mem_free(b->seconds);
+    lemoe_arena_destroy(b->run_arena);
+    lemoe_arena_destroy(b->batch_arena);
+    lemoe_arena_destroy(b->step_arena);
+    lemoe_config_free(b->spec);
+    lemoe_llama_close(b->model);
+    lemoe_comm_close(b->comm);
+    lemoe_device_close(b->device);
+    op_watch_free();
+}
+
+int main(int argc, char **argv) {
+    bench b = {0};
+    if (argc != 6) {
+        (void)fprintf(stderr, "usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS\n");
+        return 1;
+    }
+    b.layer = atoll(argv[3]);
+    b.n_edits = atoll(argv[4]);
+    lemoe_status status = run(&b, argv);
+    if (status != LEMOE_OK) (void)fprintf(stderr, "%s\n%s\n", lemoe_error_message(), lemoe_error_trace());
+    close_bench(&b);
+    return status == LEMOE_OK ? 0 : 1;
+}

@@ -1,0 +1,137 @@
+#include "tests/bench/op_watch.h"
+
+#include "kernels/base/clock.h"
+#include "kernels/base/mem.h"
+
+#include <string.h>
+
+const char *const op_family_name[OP_FAMILY_COUNT] = {
+    [OP_LINEAR] = "y",     [OP_LINEAR_DX] = "dx", [OP_LINEAR_DW] = "dw",   [OP_ATTN] = "attention",
+    [OP_NORM] = "rmsnorm", [OP_ACT] = "swiglu",   [OP_ROPE] = "rope",      [OP_LOSS] = "loss",
+    [OP_ROWS] = "rows",    [OP_AXPY] = "axpy",    [OP_NORM2] = "gradnorm", [OP_ADAMW] = "adamw",
+    [OP_MEMORY] = "memory"};
+
+typedef struct product {
+    op_family kind;
+    lemoe_tensor a, b, c;
+    bool accumulate;
+} product;
+
+double op_seconds[OP_FAMILY_COUNT];
+static product *products;
+static int64_t n_product, capacity;
+static bool is_noting;
+
+void op_watch_reset(void) { memset(op_seconds, 0, sizeof op_seconds); }
+
+lemoe_status op_watch_note(bool noting) {
+    is_noting = noting;
+    if (noting) n_product = 0;
+    return LEMOE_OK;
+}
+
+double op_watch_flop(void) {
+    double flop = 0;
+    for (int64_t i = 0; i < n_product; i++) {
+        const product *p = &products[i];
+        int64_t inner = p->kind == OP_LINEAR ? p->a.shape[1] : p->a.shape[p->kind == OP_LINEAR_DW ? 0 : 1];
+        flop += 2.0 * (double)lemoe_tensor_count(&p->c) * (double)inner;
+    }
+    return flop;
+}
+
+void op_watch_free(void) {
+    lemoe_mem_free(products);
+    products = NULL;
+    n_product = capacity = 0;
+}
+
+/* ---- what stands between the runner and each operation ---- */
+
+typedef lemoe_status (*linear_fn)(lemoe_device *, lemoe_tensor, lemoe_tensor, lemoe_tensor, bool);
+
+static lemoe_status linear(op_family kind, linear_fn real, lemoe_device *device, lemoe_tensor a, lemoe_tensor b,
+                           lemoe_tensor c, bool accumulate) {
+    if (is_noting) {
+        LEMOE_TRY(lemoe_mem_grow(&products, &capacity, n_product + 1, sizeof *products));
+        products[n_product++] = (product){kind, a, b, c, accumulate};
+    }
+    double begin = lemoe_clock_seconds();
+    lemoe_status status = real(device, a, b, c, accumulate);
+    op_seconds[kind] += lemoe_clock_seconds() - begin;
+    return status;
+}
+
+#define WATCH_LINEAR(name, kind)                                                                                       \
+    lemoe_status __real_##name(lemoe_device *, lemoe_tensor, lemoe_tensor, lemoe_tensor, bool);                        \
+    lemoe_status __wrap_##name(lemoe_device *, lemoe_tensor, lemoe_tensor, lemoe_tensor, bool);                        \
+    lemoe_status __wrap_##name(lemoe_device *device, lemoe_tensor a, lemoe_tensor b, lemoe_tensor c, bool add) {       \
+        return linear(kind, __real_##name, device, a, b, c, add);                                                      \
+    }
+WATCH_LINEAR(lemoe_op_linear, OP_LINEAR)
+WATCH_LINEAR(lemoe_op_linear_dx, OP_LINEAR_DX)
+WATCH_LINEAR(lemoe_op_linear_dw, OP_LINEAR_DW)
+
+lemoe_status op_watch_replay(lemoe_device *device) {
+    static const linear_fn real[] = {__real_lemoe_op_linear, __real_lemoe_op_linear_dx, __real_lemoe_op_linear_dw};
+    for (int64_t i = 0; i < n_product; i++) {
+        const product *p = &products[i];
+        LEMOE_TRY(real[p->kind](device, p->a, p->b, p->c, p->accumulate));
+    }
+    return LEMOE_OK;
+}
+
+#define WATCH(name, family, parameters, arguments)                                                                     \
+    lemoe_status __real_##name parameters;                                                                             \
+    lemoe_status __wrap_##name parameters;                                                                             \
+    lemoe_status __wrap_##name parameters {                                                                            \
+        double begin = lemoe_clock_seconds();                                                                          \
+        lemoe_status status = __real_##name arguments;                                                                 \
+        op_seconds[family] += lemoe_clock_seconds() - begin;                                                           \
+        return status;                                                                                                 \
+    }
+
+WATCH(lemoe_op_attn_fwd, OP_ATTN, (lemoe_device * d, const lemoe_attn_args *args), (d, args))
+WATCH(lemoe_op_attn_bwd, OP_ATTN, (lemoe_device * d, const lemoe_attn_args *args), (d, args))
+WATCH(lemoe_op_rmsnorm_fwd, OP_NORM,
+      (lemoe_device * d, lemoe_tensor x, lemoe_tensor w, float eps, lemoe_tensor y, lemoe_tensor inv_rms),
+      (d, x, w, eps, y, inv_rms))
+WATCH(lemoe_op_rmsnorm_bwd, OP_NORM,
+      (lemoe_device * d, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor w, lemoe_tensor inv_rms, lemoe_tensor dx),
+      (d, dy, x, w, inv_rms, dx))
+WATCH(lemoe_op_swiglu_fwd, OP_ACT, (lemoe_device * d, lemoe_tensor gate, lemoe_tensor up, lemoe_tensor act),
+      (d, gate, up, act))
+WATCH(lemoe_op_swiglu_bwd, OP_ACT,
+      (lemoe_device * d, lemoe_tensor d_act, lemoe_tensor gate, lemoe_tensor up, lemoe_tensor d_gate,
+       lemoe_tensor d_up),
+      (d, d_act, gate, up, d_gate, d_up))
+WATCH(lemoe_op_rope, OP_ROPE,
+      (lemoe_device * d, lemoe_tensor x, lemoe_tensor position, lemoe_tensor inv_freq, int sign),
+      (d, x, position, inv_freq, sign))
+WATCH(lemoe_op_xent_rowmax, OP_LOSS,
+      (lemoe_device * d, lemoe_tensor logits, int64_t row_begin, lemoe_tensor row_max, lemoe_tensor row_arg),
+      (d, logits, row_begin, row_max, row_arg))
+WATCH(lemoe_op_xent_rowsum, OP_LOSS,
+      (lemoe_device * d, lemoe_tensor logits, lemoe_tensor row_max, lemoe_tensor label, int64_t row_begin,
+       lemoe_tensor sum, lemoe_tensor label_logit),
+      (d, logits, row_max, label, row_begin, sum, label_logit))
+WATCH(lemoe_op_xent_bwd, OP_LOSS,
+      (lemoe_device * d, lemoe_tensor logits, lemoe_tensor row_max, lemoe_tensor sum, lemoe_tensor label,
+       lemoe_tensor weight, int64_t row_begin),
+      (d, logits, row_max, sum, label, weight, row_begin))
+WATCH(lemoe_op_rows_gather, OP_ROWS, (lemoe_device * d, lemoe_tensor x, lemoe_tensor row, lemoe_tensor y),
+      (d, x, row, y))
+WATCH(lemoe_op_rows_scatter_add, OP_ROWS,
+      (lemoe_device * d, lemoe_tensor x, lemoe_tensor row, lemoe_tensor weight, lemoe_tensor y), (d, x, row, weight, y))
+WATCH(lemoe_op_rows_scale, OP_ROWS, (lemoe_device * d, lemoe_tensor weight, lemoe_tensor x), (d, weight, x))
+WATCH(lemoe_op_row_dot, OP_ROWS, (lemoe_device * d, lemoe_tensor a, lemoe_tensor b, lemoe_tensor dot), (d, a, b, dot))
+WATCH(lemoe_op_axpy, OP_AXPY, (lemoe_device * d, float a, lemoe_tensor x, lemoe_tensor y), (d, a, x, y))
+WATCH(lemoe_op_sumsq, OP_NORM2, (lemoe_device * d, lemoe_tensor x, double *out), (d, x, out))
+WATCH(lemoe_op_adamw, OP_ADAMW, (lemoe_device * d, const lemoe_adamw_args *args), (d, args))
+WATCH(lemoe_device_zero, OP_MEMORY, (lemoe_device * d, void *block, size_t n_bytes), (d, block, n_bytes))
+WATCH(lemoe_device_copy, OP_MEMORY, (lemoe_device * d, void *to, const void *from, size_t n_bytes),
+      (d, to, from, n_bytes))
+WATCH(lemoe_device_upload, OP_MEMORY, (lemoe_device * d, void *to, const void *from, size_t n_bytes),
+      (d, to, from, n_bytes))
+WATCH(lemoe_device_download, OP_MEMORY, (lemoe_device * d, void *to, const void *from, size_t n_bytes),
+      (d, to, from, n_bytes))
