@@ -85,7 +85,7 @@ lemoe_status lemoe_llama_ffn_input(lemoe_llama *model, int64_t layer, lemoe_tens
 /* Local. For a pack that is used many times: what the FFN at the cut gives without its bypass is the same every time,
  * so it is computed now, into the arena, and forwards with this pack and cut take it from there (bit for bit). Does
  * nothing where that FFN has no bypass, or one that reads its hidden rows, or a tap or patch, or where the cut is
- * before an attention. Seams must not be added while the pack is used. */
+ * before an attention. scratch is another arena. Seams must not be added while the pack is used. */
 lemoe_status lemoe_llama_hold_ffn(lemoe_llama *model, lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
                                   lemoe_arena *scratch) LEMOE_MUST_CHECK;
 

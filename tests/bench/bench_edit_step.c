@@ -14,7 +14,6 @@
  */
 #include "tests/bench/op_watch.h"
 
-#include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "runner/edit/editor.h"
 #include "runner/eval/score.h"
@@ -124,7 +123,7 @@ static lemoe_status fill_prefix(bench *b, lemoe_item *items, int64_t n, lemoe_pr
 }
 
 static lemoe_status open_bench(bench *b, char **argv) {
-    b->began = lemoe_clock_seconds();
+    b->began = bench_seconds();
     LEMOE_TRY(lemoe_device_open("cpu", atoi(argv[5]), &b->device));
     LEMOE_TRY(lemoe_comm_self(&b->comm));
     lemoe_llama_args args = {argv[1], LEMOE_F32, b->device, b->comm};
@@ -132,9 +131,9 @@ static lemoe_status open_bench(bench *b, char **argv) {
     LEMOE_TRY(read_items(b, argv[2]));
     LEMOE_CHECK(b->n_edits <= b->n_items, LEMOE_ERR_ARG, "%s holds %lld items", argv[2], (long long)b->n_items);
     LEMOE_TRY(open_editor(b));
-    b->opened = lemoe_clock_seconds();
+    b->opened = bench_seconds();
     LEMOE_TRY(fill_prefix(b, b->items, b->n_edits, &b->cache));
-    b->prefix_seconds = lemoe_clock_seconds() - b->opened;
+    b->prefix_seconds = bench_seconds() - b->opened;
     return LEMOE_OK;
 }
 
@@ -149,9 +148,9 @@ static void answer_seconds(const char *name, const double *seconds, int64_t n) {
 static lemoe_status answer_products(bench *b) {
     printf("products %.0f", op_watch_flop());
     for (int64_t i = 0; i < b->repetitions; i++) {
-        double begin = lemoe_clock_seconds();
+        double begin = bench_seconds();
         LEMOE_TRY(op_watch_replay(b->device));
-        printf(" %.6f", lemoe_clock_seconds() - begin);
+        printf(" %.6f", bench_seconds() - begin);
     }
     printf("\n");
     return LEMOE_OK;
@@ -177,13 +176,13 @@ static lemoe_status answer_evaluation(bench *b) {
     LEMOE_TRY_GOTO(lemoe_mem_alloc(b->n_items, sizeof *items, &items));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(b->n_items, sizeof *scores, &scores));
     memcpy(items, b->items, (size_t)b->n_items * sizeof *items);
-    double begin = lemoe_clock_seconds();
+    double begin = bench_seconds();
     LEMOE_TRY_GOTO(fill_prefix(b, items, b->n_items, &cache));
-    printf("evaluate %.6f", lemoe_clock_seconds() - begin);
+    printf("evaluate %.6f", bench_seconds() - begin);
     for (int64_t i = 0; i < b->repetitions; i++) {
-        begin = lemoe_clock_seconds();
+        begin = bench_seconds();
         LEMOE_TRY_GOTO(lemoe_score_items(&scorer, items, b->n_items, scores));
-        printf(" %.6f", lemoe_clock_seconds() - begin);
+        printf(" %.6f", bench_seconds() - begin);
     }
     printf("\n");
 out:
@@ -250,7 +249,7 @@ static lemoe_status next_request(bench *b) {
             op_watch_reset();
         }
     }
-    b->last_step = lemoe_clock_seconds();
+    b->last_step = bench_seconds();
     return LEMOE_OK;
 }
 
@@ -261,7 +260,7 @@ static lemoe_status log_step(void *context, const lemoe_step_record *record) {
 
 static lemoe_status between(void *context, lemoe_state_visit visit, void *training) {
     bench *b = context;
-    double now = lemoe_clock_seconds();
+    double now = bench_seconds();
     (void)visit, (void)training;
     if (b->n_step++ == 0) {
         printf("open %.6f %.6f %.6f %.9g %s\n", b->opened - b->began, b->prefix_seconds, now - b->began, b->loss,

@@ -133,6 +133,51 @@ static void a_bypass_that_adds_nothing_changes_no_bit(void **state) {
             }
 }
 
+static lemoe_llama_output forward_pack(void) {
+    lemoe_llama_output out;
+    assert_ok(lemoe_llama_forward(f.w.model, &f.pack, f.cut, true, f.w.arena, &out));
+    return out;
+}
+
+/* A pack that holds what the edited FFN gives computes the same bits, and the bypass still sees its input. */
+static void a_held_ffn_changes_no_bit(void **state) {
+    (void)state;
+    for (int64_t layer = 0; layer < tiny_llama.n_layer; layer++) {
+        adder a = {.factor = 0.7f};
+        lemoe_arena *scratch = NULL;
+        assert_ok(lemoe_arena_create(f.w.device, 1 << 16, &scratch));
+        add_bypass(layer, &a);
+        world_pack(&f, 2 * layer + 1, TINY_ITEMS);
+        lemoe_llama_output computed = forward_pack();
+        assert_ok(lemoe_llama_hold_ffn(f.w.model, &f.pack, f.cut, f.w.arena, scratch));
+        assert_non_null(f.pack.ffn_output.data);
+        lemoe_llama_output held = forward_pack();
+        assert_memory_equal(computed.logits.data, held.logits.data, logit_bytes());
+        lemoe_tensor d_cut = lemoe_tensor_2d(f.pack.x.data, LEMOE_F32, f.pack.n_tok, tiny_llama.d_model);
+        assert_error(lemoe_llama_backward(f.w.model, &f.pack, &held, f.weight_tensor, f.w.arena, d_cut),
+                     LEMOE_ERR_UNSUPPORTED, "held");
+        assert_ok(lemoe_llama_seams_clear(f.w.model));
+        lemoe_arena_destroy(scratch);
+    }
+}
+
+/* Where something else can change that FFN or wants to look inside, nothing is held. */
+static void an_ffn_that_may_change_is_not_held(void **state) {
+    adder a = {0};
+    lemoe_tensor w;
+    lemoe_bypass nosy = {1, adder_forward, adder_backward, &a, true};
+    (void)state;
+    assert_ok(lemoe_llama_add_bypass(f.w.model, &nosy));
+    world_pack(&f, 3, 2);
+    assert_ok(lemoe_llama_hold_ffn(f.w.model, &f.pack, 3, f.w.arena, f.w.arena));
+    assert_null(f.pack.ffn_output.data);
+    assert_ok(lemoe_llama_seams_clear(f.w.model));
+    add_bypass(1, &a);
+    assert_ok(lemoe_llama_patch_begin(f.w.model, 1, LEMOE_MATRIX_DOWN, &w));
+    assert_ok(lemoe_llama_hold_ffn(f.w.model, &f.pack, 3, f.w.arena, f.w.arena));
+    assert_null(f.pack.ffn_output.data);
+}
+
 static void gradients_pass_through_a_bypass(void **state) {
     (void)state;
     for (int64_t layer = 0; layer < tiny_llama.n_layer; layer++) {
@@ -231,6 +276,8 @@ int main(void) {
         cmocka_unit_test_teardown(the_lowest_seam_is_the_cut, clear_seams),
         cmocka_unit_test_teardown(seams_that_do_not_fit_are_refused, clear_seams),
         cmocka_unit_test_teardown(a_bypass_that_adds_nothing_changes_no_bit, clear_seams),
+        cmocka_unit_test_teardown(a_held_ffn_changes_no_bit, clear_seams),
+        cmocka_unit_test_teardown(an_ffn_that_may_change_is_not_held, clear_seams),
         cmocka_unit_test_teardown(gradients_pass_through_a_bypass, clear_seams),
         cmocka_unit_test_teardown(the_backward_ends_at_the_lowest_seam, clear_seams),
         cmocka_unit_test_teardown(taps_give_weight_gradients, clear_seams),

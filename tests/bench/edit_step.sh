@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# edit_step.sh [THREADS ...]   (default 1 2): the LEMoE edit step against the same step in PyTorch, in turn on the same
+# cores; prints ratios as Markdown (RESULTS.md holds one such run). Needs a Python with torch and transformers: PYTHON
+# names it (default python3). Builds what it runs; random weights and items live in a folder that is removed.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+. "$root/env.sh" # drops OPENBLAS_CORETYPE, for both sides
+unset OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS
+export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error PYTHONDONTWRITEBYTECODE=1
+python=${PYTHON:-python3}
+"$python" -c 'import torch, transformers' 2>/dev/null || {
+    echo "edit_step.sh: $python has no torch or no transformers; set PYTHON" >&2
+    exit 77
+}
+[ -f "$root/build/release/build.ninja" ] || cmake -S "$root" --preset release >/dev/null
+cmake --build "$root/build/release" --target bench_edit_step >/dev/null
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/lemoe-bench-XXXXXX")
+trap 'rm -rf "$work"' EXIT
+"$python" "$root/tests/bench/edit_step.py" --program "$root/build/release/tests/bench/bench_edit_step" \
+    --model "$work/model" --items "$work/items.txt" --lengths "$root/tests/bench/zsre_lengths.txt" \
+    --threads "${@:-1}" $([ $# -gt 0 ] || echo 2) 2> >(grep -v -e 'model shards' -e 'Loading weights' -e '^$' >&2)
