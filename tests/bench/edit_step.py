@@ -206,6 +206,7 @@ def print_versions(torch, transformers, domain):
     print(f"- ours: {domain}\n- PyTorch {torch.__version__}, transformers {transformers.__version__}, "
           f"{torch.backends.cpu.get_cpu_capability()}; {mkl[0].split(' for ')[0] if mkl else 'no MKL'}\n"
           f"- {os.cpu_count()} cores with {' '.join(wide)}; OPENBLAS_CORETYPE unset for both; fp32\n"
+          f"- seconds are {'CPU time' if os.environ.get('BENCH_CPU_CLOCK') else 'wall clock'}, medians\n"
           f"- load when it began: {os.getloadavg()[0]:.1f}", flush=True)
 
 

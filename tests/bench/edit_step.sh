@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # edit_step.sh [THREADS ...]   (default 1 2): the LEMoE edit step against the same step in PyTorch, in turn on the same
-# cores; prints ratios as Markdown (RESULTS.md holds one such run). Needs a Python with torch and transformers: PYTHON
-# names it (default python3). Builds what it runs; random weights and items live in a folder that is removed.
+# cores; prints ratios as Markdown (RESULTS.md holds one such run). Builds what it runs; random weights and items live in
+# a folder that is removed.
+#   PYTHON=python3      a Python with torch and transformers
+#   BENCH_CPU_CLOCK=1   counts CPU time, which a busy machine disturbs less; for 1 thread only
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$root/env.sh" # drops OPENBLAS_CORETYPE, for both sides

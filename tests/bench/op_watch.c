@@ -94,9 +94,9 @@ lemoe_status op_watch_replay(lemoe_device *device) {
     lemoe_status __real_##name parameters;                                                                             \
     lemoe_status __wrap_##name parameters;                                                                             \
     lemoe_status __wrap_##name parameters {                                                                            \
-        double begin = bench_seconds();                                                                          \
+        double begin = bench_seconds();                                                                                \
         lemoe_status status = __real_##name arguments;                                                                 \
-        op_seconds[family] += bench_seconds() - begin;                                                           \
+        op_seconds[family] += bench_seconds() - begin;                                                                 \
         return status;                                                                                                 \
     }
 
