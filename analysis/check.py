@@ -4,6 +4,7 @@
 One line for everything that is wrong, with its place; exit status 1 if there is any. The schema is asked of the program
 or, with --schema, taken from a file; these scripts keep no copy of it.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -15,7 +16,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-
 from lemoe_analysis.common import KIND, ResultsError, ask_lemoe_run, guarded
 
 TYPES = {"float64": np.dtype("<f8"), "int64": np.dtype("<i8"), "int32": np.dtype("<i4")}
@@ -99,7 +99,9 @@ class Checker:
             f"{path}: _FillValue missing or not of the dataset's type",
         ):
             wanted = float("nan") if row["fill"] == "NaN" else row["fill"]
-            same = all(np.array_equal(value, wanted, equal_nan=row["fill"] == "NaN") for value in (fill, dataset.fillvalue))
+            same = all(
+                np.array_equal(value, wanted, equal_nan=row["fill"] == "NaN") for value in (fill, dataset.fillvalue)
+            )
             self.expect(same, f"{path}: fill {fill} and {dataset.fillvalue}, not {row['fill']}")
 
     def check_metric(self, path: str, dataset: h5py.Dataset, row: dict) -> None:

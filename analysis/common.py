@@ -1,4 +1,5 @@
 """What needs nothing but Python: the error all scripts raise, and the program they ask for what only it knows."""
+
 from __future__ import annotations
 
 import json

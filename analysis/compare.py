@@ -7,6 +7,7 @@
 Edits are paired by their record in the data file, so two editing orders of the same data compare edit by edit. Numbers
 of different protocol, scorer or moment are refused.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -17,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-from lemoe_analysis import groups, load, section, style
 from lemoe_analysis.common import ResultsError, guarded
 from lemoe_analysis.table import run_scores
+
+from lemoe_analysis import groups, load, section, style
 
 COMPARED = [(moment, metric) for moment in ("final", "immediate") for metric in style.METRICS]
 PROVENANCE = ("model_fingerprint", "data_fingerprint", "tokenizer_fingerprint", "numerics_version", "git_commit",
@@ -50,7 +51,9 @@ def config_frame(a: Side, b: Side) -> pd.DataFrame:
 
 def check_comparable(a: Side, b: Side) -> None:
     """Same data, and every metric of one kind on both sides."""
-    if not {run.attributes.get("data_fingerprint") for run in a.runs} & {r.attributes.get("data_fingerprint") for r in b.runs}:
+    if not {run.attributes.get("data_fingerprint") for run in a.runs} & {
+        r.attributes.get("data_fingerprint") for r in b.runs
+    }:
         raise ResultsError(f"{a.name} and {b.name} have no dataset in common: there is nothing to compare")
     for moment, metric in COMPARED:
         load.gather([*a.runs, *b.runs], f"/eval/{moment}/{metric}")
@@ -106,7 +109,13 @@ def paired_summary(pairs: pd.DataFrame) -> pd.DataFrame:
         difference = (second - first).dropna()
         n = len(difference)
         error = difference.std(ddof=1) / np.sqrt(n) if n > 1 else float("nan")
-        row = {"moment": moment, "metric": metric, "A": first.mean(), "B": second.mean(), "difference": difference.mean()}
+        row = {
+            "moment": moment,
+            "metric": metric,
+            "A": first.mean(),
+            "B": second.mean(),
+            "difference": difference.mean(),
+        }
         better, worse = int((difference > 0).sum()), int((difference < 0).sum())
         rows.append({**row, "standard_error": error, "edits": n, "better": better, "worse": worse})
     return pd.DataFrame(rows)
@@ -136,14 +145,18 @@ def compare_sides(a: Side, b: Side) -> section.Section:
     check_comparable(a, b)
     made = section.Section("compare", "Comparison", f"A: {a.name}\nB: {b.name}")
     config = config_frame(a, b)
-    caption = "What differs in configuration and provenance." if len(config) else "Configuration and provenance are equal."
+    caption = (
+        "What differs in configuration and provenance." if len(config) else "Configuration and provenance are equal."
+    )
     made.items.append(section.Table("compare-config", caption, config, config))
     if len(a.runs) == 1 and len(b.runs) == 1:
         pairs = paired_frame(a.runs[0], b.runs[0])
         if pairs.empty:
             raise ResultsError(f"{a.name} and {b.name} have no edit in common: there is nothing to compare")
         summary, moved = paired_summary(pairs), moved_edits(pairs)
-        caption = f"Scores of the {len(pairs)} edits that both have; difference is B - A, with its standard error over edits."
+        caption = (
+            f"Scores of the {len(pairs)} edits that both have; difference is B - A, with its standard error over edits."
+        )
         made.items.append(section.Table("compare-edits", caption, summary, _text(summary)))
         if len(moved):
             caption = "Edits whose final reliability moved most."
@@ -162,9 +175,7 @@ def open_sides(path_a: str, path_b: str) -> tuple[Side, Side, list[load.Results]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    made = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("a", metavar="A")
     made.add_argument("b", metavar="B")
     made.add_argument("--output", type=Path, metavar="DIR", help="write the tables as CSV and LaTeX there, too")

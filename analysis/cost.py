@@ -4,6 +4,7 @@
 Times are monotonic seconds of the batches, summed over resumes; they hold for the device, ranks and threads they were
 measured on, so runs that differ in these are rows of their own.
 """
+
 from __future__ import annotations
 
 import sys
@@ -95,9 +96,13 @@ def draw_per_edit(runs: pd.DataFrame):
         for at, (method, look) in enumerate(series):
             values = (runs[runs.method == method][name] / unit).dropna().to_numpy()
             if not values.size:
-                axis.text(0.02, at, "none", transform=axis.get_yaxis_transform(), va="center", fontsize=6, color="#6A6A6A")
+                axis.text(
+                    0.02, at, "none", transform=axis.get_yaxis_transform(), va="center", fontsize=6, color="#6A6A6A"
+                )
                 continue
-            axis.barh(at, values.mean(), 0.66, facecolor=to_rgba(look.colour, 0.25), edgecolor=look.colour, linewidth=0.8)
+            axis.barh(
+                at, values.mean(), 0.66, facecolor=to_rgba(look.colour, 0.25), edgecolor=look.colour, linewidth=0.8
+            )
             spread = np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(1)
             style.points(axis, values, at + spread, look, size=8)
         axis.set(xlabel=label)
@@ -136,7 +141,9 @@ def draw_predicted(frame: pd.DataFrame):
         for label, look in style.series_of(own):
             rows = own[own.method == label]
             style.points(axis, rows.predicted / unit, rows.measured / unit, look, label)
-        axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel=f"predicted {name}", ylabel=f"measured {name}")
+        axis.set(
+            xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel=f"predicted {name}", ylabel=f"measured {name}"
+        )
     style.legend_below(figure, axes)
     return figure
 
@@ -148,7 +155,8 @@ def _table(frames: Sequence[pd.DataFrame]) -> section.Table:
     if several:
         shown["Machine"] = numbers.machine
     shown["s / edit"] = [
-        section.with_spread(*t, digits=4) for t in zip(numbers.seconds_per_edit, numbers.seconds_per_edit_std, numbers.runs)
+        section.with_spread(*t, digits=4)
+        for t in zip(numbers.seconds_per_edit, numbers.seconds_per_edit_std, numbers.runs)
     ]
     shown["Tokens / s"] = [section.number(v, 0) for v in numbers.tokens_per_second]
     shown["Step (s)"] = [section.number(v, 4) for v in numbers.step_seconds]
@@ -158,7 +166,7 @@ def _table(frames: Sequence[pd.DataFrame]) -> section.Table:
     shown["Runs"] = numbers.runs.astype(str)
     on = "" if several else f" Measured on {numbers.machine.iloc[0]}."
     caption = (
-        "Cost: training time per edit, training tokens per second, median time of an update, most memory in use, planned "
+        "Cost: time per edit, training tokens per second, median time of an update, most memory in use, planned "
         f"memory against it, and what was saved per edit.{on}"
     )
     return section.Table("cost", caption, numbers, shown, section.block_headings(numbers))

@@ -4,6 +4,7 @@
 Immediate against final score per batch and metric, their difference along the stream, retention as edits accumulate,
 and the milestone matrix R[t][s]: the mean over batch s after t batches.
 """
+
 from __future__ import annotations
 
 import sys
@@ -185,7 +186,7 @@ def _table(frames: Sequence[pd.DataFrame]) -> section.Table:
             rows.append(row)
         blocks.append((f"{model}, {dataset}, {edits} edits", len(rows) - start))
     caption = (
-        "Immediate score, final score, and what was forgotten (their difference; mean and standard deviation over runs)."
+        "Immediate and final scores, and what was forgotten: their difference, mean and standard deviation over runs."
     )
     return section.Table("forgetting", caption, numbers, pd.DataFrame(rows).fillna(section.MISSING), blocks)
 

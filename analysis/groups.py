@@ -4,6 +4,7 @@ A *setting* is what a block of a table has in common: model, dataset, number of 
 method as configured, whose runs differ in seed and editing order alone. Runs that differ in anything else never share
 an average; the keys in which groups of the same method differ become part of their names.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -62,7 +63,9 @@ def _short_path(path: str) -> str:
 def setting_key(run: Run) -> tuple:
     """By content where the file names it (fingerprints), and by what was taken of it."""
     content = tuple(str(run.attributes.get(f"{part}_fingerprint", "")) for part in ("model", "data", "tokenizer"))
-    chosen = _keys_of(run, lambda key: _starts(key, OF_SETTING) and key not in ("model.path", "data.path", "data.edits"))
+    chosen = _keys_of(
+        run, lambda key: _starts(key, OF_SETTING) and key not in ("model.path", "data.path", "data.edits")
+    )
     return content, chosen, run.n_edits
 
 

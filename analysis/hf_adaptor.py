@@ -13,8 +13,9 @@ forward pass over prompt and answer together (scoring, or generating without a c
 
 encode() gives a text's tokens and where its prompt ends by the runner's rules.
 
-Needs torch and safetensors; everything it computes is fp32, as in the runner (docs/method.md 1 and 2 have the formulas).
+Needs torch and safetensors. What it computes is fp32, as in the runner (docs/method.md 1 and 2 have the formulas).
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -29,6 +30,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 KEY_ROUTERS = ("literal", "forced", "frozen_proj", "per_expert_proj", "fitted")
+KNOWN = {  # values that mean something here; a newer program's are refused rather than misread
+    "router": (*KEY_ROUTERS, "centroid", "nearest", "oracle"),
+    "gate": ("raw", "renorm"),
+    "features": ("embedding_mean", "last_hidden"),
+    "granularity": ("instance", "entity", "token"),
+    "normalise": ("false", "true"),
+    "null": ("none", "cosine", "key"),
+}
 NO_EXPERT = -1
 
 
@@ -109,6 +118,9 @@ def read(path: str | Path) -> Saved:
     missing = [name for name in needed if name not in settings]
     if missing:
         raise AdaptorError(f"{path}: its metadata lacks {', '.join(missing)}; it was written by an older lemoe-run")
+    for name, values in KNOWN.items():
+        if settings[name] not in values:
+            raise AdaptorError(f"{path}: {name} {settings[name]!r} is unknown to this script")
     return Saved(path, settings, tensors)
 
 
@@ -153,7 +165,8 @@ Routes = tuple[Tensor, Tensor, Tensor]
 
 
 class KeyRouter(nn.Module):
-    """v = W_up silu(W_down e), z_i = k_i . v, top-1; one projection, or one an expert."""
+    """v = W_up silu(W_down e), z_i = k_i . v, top-1; one projection, or one an expert. With a null key, that is the
+    first, and what it wins goes to no expert."""
 
     def __init__(self, saved: Saved):
         super().__init__()
@@ -165,13 +178,16 @@ class KeyRouter(nn.Module):
             )
             for p in prefixes
         )
+        self.n_null = int(saved.settings["null"] == "key")
         self.is_raw = saved.settings["gate"] == "raw" and saved.settings["router"] != "fitted"
 
     def forward(self, e: Tensor) -> Routes:
         z = torch.cat([F.linear(F.linear(F.silu(F.linear(e, down)), up), keys) for keys, down, up in self.parts], dim=1)
         best, margin = _best(z)
         p = z.softmax(dim=1).gather(1, best[:, None])[:, 0]
-        return best, p if self.is_raw else torch.ones_like(p), margin
+        gate = p if self.is_raw else torch.ones_like(p)
+        expert = best - self.n_null
+        return expert, torch.where(expert < 0, 0.0, gate), margin
 
 
 class CentroidRouter(nn.Module):
@@ -220,7 +236,9 @@ class NearestRouter(nn.Module):
 def _best(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Largest score of each row and its distance to the second; NaN where there is no second."""
     if scores.shape[1] == 1:
-        return torch.zeros(len(scores), dtype=torch.long, device=scores.device), scores.new_full((len(scores),), math.nan)
+        return torch.zeros(len(scores), dtype=torch.long, device=scores.device), scores.new_full(
+            (len(scores),), math.nan
+        )
     top = scores.topk(2, dim=1)
     return scores.argmax(dim=1), top.values[:, 0] - top.values[:, 1]
 
@@ -230,13 +248,9 @@ def _make_router(saved: Saved, anchors: Anchors | None) -> nn.Module | None:
     name = saved.settings["router"]
     if name in KEY_ROUTERS:
         return KeyRouter(saved)
-    if name == "centroid":
-        return CentroidRouter(saved)
-    if name == "nearest":
-        return NearestRouter(anchors)
-    if name == "oracle":
-        return None
-    raise AdaptorError(f"{saved.path}: router {name!r} is unknown to this script")
+    return {"centroid": lambda: CentroidRouter(saved), "nearest": lambda: NearestRouter(anchors)}.get(
+        name, lambda: None
+    )()
 
 
 # ---- attached ----
@@ -361,7 +375,9 @@ class Adaptor(nn.Module):
         elif self.settings["features"] == "last_hidden":
             e = torch.stack([x[row, end - 1] for row, end in enumerate(call.end)]).float()
         else:
-            e = torch.stack([embed[call.input_ids[row, a:b]].float().mean(dim=0) for row, (a, b) in enumerate(self._spans())])
+            e = torch.stack(
+                [embed[call.input_ids[row, a:b]].float().mean(dim=0) for row, (a, b) in enumerate(self._spans())]
+            )
         return F.normalize(e, dim=1) * math.sqrt(e.shape[1]) if self.settings["normalise"] == "true" else e
 
     def _spans(self) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 Installed with pip the folder *is* that package. Either way every script imports its neighbours by one name.
 """
+
 from pathlib import Path
 
 __path__ = [str(Path(__file__).resolve().parent)]

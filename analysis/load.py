@@ -12,18 +12,18 @@ Numbers carry what they are (protocol, scorer, moment). `gather` hands out the s
 ResultsError, naming the files, where they are of different kinds. Runs that are incomplete, failed, lost or unreadable
 are entries like the others, with their status and reason, but never part of `complete`.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import yaml
-
 from lemoe_analysis.common import KIND, ResultsError, live_status
 
 SCHEMA_VERSION = 1  # the newest that these scripts understand
@@ -304,7 +304,9 @@ def _sweep_rows(folder: Path) -> dict[str, tuple[str, str]]:
         with h5py.File(path, "r") as file:
             columns = [file[name].asstr()[...] for name in ("id", "status", "error")]
     except (OSError, KeyError) as error:
-        raise ResultsError(f"{path}: not a readable table of runs ({error}); `lemoe-run --republish {folder}`") from error
+        raise ResultsError(
+            f"{path}: not a readable table of runs ({error}); `lemoe-run --republish {folder}`"
+        ) from error
     return {run_id: (status, reason) for run_id, status, reason in zip(*columns)}
 
 
@@ -322,7 +324,7 @@ def read_run(path: Path) -> Run:
     return _read_once(path, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _read_once(path: Path, _stamp: tuple[int, int, int]) -> Run:
     return Run(path)
 

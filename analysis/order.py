@@ -3,6 +3,7 @@
 
 All runs are points; the bar is their mean. Runs that differ only in seed and editing order are compared.
 """
+
 from __future__ import annotations
 
 import sys
@@ -10,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from lemoe_analysis.table import HEADS, SCORES, order_of, run_scores
 
 from lemoe_analysis import groups, load, section, style
-from lemoe_analysis.table import HEADS, SCORES, order_of, run_scores
 
 PLANNERS = ("file", "random", "kmeans", "hierarchical", "round_robin")  # as drawn, left to right; others follow
 PLANNER_NAMES = {"kmeans": "k-means", "round_robin": "round robin"}
@@ -63,7 +64,9 @@ def draw(runs: pd.DataFrame):
                 spread = np.linspace(-0.25, 0.25, len(values)) * step if len(values) > 1 else np.zeros(len(values))
                 style.points(axis, middle + spread, values, look, label, size=11)
                 if len(values):
-                    axis.hlines(values.mean(), middle - step * 0.4, middle + step * 0.4, color=look.colour, linewidth=1.4)
+                    axis.hlines(
+                        values.mean(), middle - step * 0.4, middle + step * 0.4, color=look.colour, linewidth=1.4
+                    )
         axis.set(ylabel=f"final {score}", xlim=(-0.5, len(planners) - 0.5))
         axis.set_xticks(range(len(planners)), [PLANNER_NAMES.get(p, p) for p in planners])
         axis.grid(False, axis="x")
@@ -80,7 +83,9 @@ def _table(frames: Sequence[pd.DataFrame]) -> section.Table:
     numbers = pd.concat(frames, ignore_index=True)
     shown = pd.DataFrame({"Method": numbers.method, "Planner": [PLANNER_NAMES.get(p, p) for p in numbers.planner]})
     for score in SCORES:
-        shown[HEADS[score]] = [section.with_spread(*t) for t in zip(numbers[score], numbers[f"{score}_std"], numbers.runs)]
+        shown[HEADS[score]] = [
+            section.with_spread(*t) for t in zip(numbers[score], numbers[f"{score}_std"], numbers.runs)
+        ]
     shown["Avg min–max"] = [
         f"{section.number(low)}–{section.number(high)}" for low, high in zip(numbers.average_min, numbers.average_max)
     ]
@@ -99,7 +104,9 @@ def build(results: load.Results) -> section.Section:
     for block in groups.blocks_of(results.require_complete()):
         runs = run_frame(block)
         if runs.empty or runs.order.nunique() < 2:
-            made.notes.append(f"{block.setting.label}: all runs have one editing order; sweep order.planner or order.seed")
+            made.notes.append(
+                f"{block.setting.label}: all runs have one editing order; sweep order.planner or order.seed"
+            )
             continue
         frames.append(spread_frame(runs, block.columns()))
         caption = f"Final scores by order planner. {block.setting.label}."

@@ -6,6 +6,7 @@ PNG and PDF and all numbers as CSV, tables also as LaTeX. Runs that are not comp
 are part of no number; where numbers of different kinds would have to be mixed, the page says so instead, and the exit
 status is 1.
 """
+
 from __future__ import annotations
 
 import base64
@@ -16,9 +17,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from lemoe_analysis.common import ResultsError, guarded
 
 from lemoe_analysis import cost, forgetting, load, order, routing, section, similarity, style, table
-from lemoe_analysis.common import ResultsError, guarded
 
 BUILDERS: tuple[tuple[str, Callable[[load.Results], section.Section]], ...] = (
     ("Results", table.build),
@@ -114,7 +115,8 @@ def picture_html(made: section.Picture, folder: Path) -> str:
     width = int(made.figure.get_figwidth() / style.TWO_COLUMNS * SCREEN_WIDTH)
     text = base64.b64encode((folder / f"{made.name}.png").read_bytes()).decode("ascii")
     return (
-        f'<figure id="{made.name}"><img width="{width}" alt="{escape(made.caption)}" src="data:image/png;base64,{text}">'
+        f'<figure id="{made.name}"><img width="{width}" alt="{escape(made.caption)}" '
+        f'src="data:image/png;base64,{text}">'
         f"<figcaption>{escape(made.caption)} {_links(made.name, ('pdf', 'png', 'csv'))}</figcaption></figure>"
     )
 
@@ -126,7 +128,8 @@ def _links(name: str, kinds: Sequence[str]) -> str:
 def section_html(made: section.Section, folder: Path) -> str:
     items = [table_html(i) if isinstance(i, section.Table) else picture_html(i, folder) for i in made.items]
     notes = [f'<p class="note">{escape(note[0].upper() + note[1:])}.</p>' for note in made.notes]
-    return f'<h2 id="about-{made.name}">{escape(made.title)}</h2><p>{escape(made.intro)}</p>{"".join(items)}{"".join(notes)}'
+    head = f'<h2 id="about-{made.name}">{escape(made.title)}</h2><p>{escape(made.intro)}</p>'
+    return "".join([head, *items, *notes])
 
 
 def refused_html(name: str, title: str, error: ResultsError) -> str:
@@ -149,7 +152,8 @@ def runs_html(results: load.Results) -> str:
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in results.notes)
     head = "<th>Run</th><th>Status</th><th>Batches</th><th>In the numbers</th><th>Reason</th>"
     return (
-        f'<h2 id="about-runs">Runs</h2><p>{len(frame)} runs: {escape(counts)}. Only complete runs are part of any number.</p>'
+        f'<h2 id="about-runs">Runs</h2><p>{len(frame)} runs: {escape(counts)}. '
+        f"Only complete ones are in the numbers.</p>"
         f'{notes}<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
@@ -209,7 +213,8 @@ def page_html(results: load.Results, made: Sequence[tuple[str, section.Section |
         else ""
     )
     sections = "".join(
-        refused_html(names[title], title, s) if isinstance(s, ResultsError) else section_html(s, folder) for title, s in made
+        refused_html(names[title], title, s) if isinstance(s, ResultsError) else section_html(s, folder)
+        for title, s in made
     )
     title = f"lemoe: {results.title}"
     body = f"<h1>{escape(title)}</h1><nav>{nav}</nav>{warning}{sections}{runs_html(results)}{provenance_html(results)}"

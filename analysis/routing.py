@@ -4,6 +4,7 @@
 The consistency matrix C[i][j] (share of what was trained on expert i that the final model routes to j), agreement of
 routes at milestones, gates then and now, and the margins by which routes were decided.
 """
+
 from __future__ import annotations
 
 import sys
@@ -79,7 +80,12 @@ def margin_frame(found: Sequence[groups.Group]) -> pd.DataFrame:
     for group in found:
         for run in (run for run in group.runs if run.has("/routing/margin")):
             kept = run.values("/routing/final_expert") == run.values("/routing/train_expert")
-            own = {"editor": group.method, "method": group.label, "run": run.id, "margin": run.values("/routing/margin")}
+            own = {
+                "editor": group.method,
+                "method": group.label,
+                "run": run.id,
+                "margin": run.values("/routing/margin"),
+            }
             frames.append(pd.DataFrame({**own, "kept": kept}))
     columns = ["editor", "method", "run", "margin", "kept"]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
@@ -178,6 +184,15 @@ def draw_gates(frame: pd.DataFrame):
     return figure
 
 
+def margin_bins(margins: pd.Series, n: int = 21) -> np.ndarray:
+    """Edges over the range; margins that are all but equal (every edit its own anchor) stand in the middle of one."""
+    low, high = margins.min(), margins.max()
+    least = 0.05 * abs(high) or 1.0
+    if high - low < least:
+        low, high = (low + high - least) / 2, (low + high + least) / 2
+    return np.linspace(low, high, n + 1)
+
+
 def draw_margins(frame: pd.DataFrame):
     """A panel a method: routers score in units of their own, so their margins share no axis."""
     frame = frame[frame.margin.notna()]
@@ -189,12 +204,13 @@ def draw_margins(frame: pd.DataFrame):
     for axis, (label, look) in zip(axes, series):
         own = frame[frame.method == label]
         parts = [own.margin[own.kept], own.margin[~own.kept]]
-        _, _, bars = axis.hist(parts, bins=np.histogram_bin_edges(own.margin, bins=20), stacked=True, linewidth=0.6,
+        _, _, bars = axis.hist(parts, bins=margin_bins(own.margin), stacked=True, linewidth=0.6,
                                color=[look.colour, "white"], edgecolor=look.colour)  # fmt: skip
         for bar in bars[1]:
             bar.set_hatch("////")
         axis.set(title=label, xlabel="margin of the final route")
         axis.locator_params(axis="x", nbins=5)
+        axis.ticklabel_format(axis="x", useOffset=False)
     for axis in axes[len(series) :]:
         axis.set_visible(False)
     for axis in axes[::columns]:
@@ -222,11 +238,13 @@ def _table(frames: Sequence[pd.DataFrame], blocks: list[tuple[str, int]]) -> sec
     numbers = pd.concat(frames, ignore_index=True)
     shown = pd.DataFrame({"Method": numbers.method})
     for name, head in _HEADS.items():
-        shown[head] = [section.with_spread(*triple) for triple in zip(numbers[name], numbers[f"{name}_std"], numbers.runs)]
+        shown[head] = [
+            section.with_spread(*triple) for triple in zip(numbers[name], numbers[f"{name}_std"], numbers.runs)
+        ]
     caption = (
-        "Routes after all edits: mean diagonal of C; share of edit prompts and paraphrases that reach the expert trained "
-        "on their edit; share of edit prompts and locality prompts that reach no expert; change of the gate; margin. "
-        "Token-level routers count by each text's most used expert, and their C by prompt tokens."
+        "Routes after all edits: mean diagonal of C; share of edit prompts and paraphrases that reach the expert "
+        "trained on their edit; share of edit prompts and locality prompts that reach no expert; change of the gate; "
+        "margin. Token-level routers count by each text's most used expert, and their C by prompt tokens."
     )
     return section.Table("routing", caption, numbers, shown, blocks)
 
@@ -248,7 +266,12 @@ def _block_items(block: groups.Block, found: Sequence[groups.Group]) -> list[sec
     ]
     for name, frame, draw, caption in (
         ("agreement", agreement_frame(found), draw_agreement, "Routes kept, over all edits so far"),
-        ("gates", gate_frame(found), draw_gates, "Gate of each batch's edits right after it, and of the experts they reach in the end (mean of the batch)"),
+        (
+            "gates",
+            gate_frame(found),
+            draw_gates,
+            "Gate of each batch's edits right after it, and of the experts they reach in the end (mean of the batch)",
+        ),
     ):
         if len(frame):
             caption = f"{caption}{block.spread_caption}.{where}"

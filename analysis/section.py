@@ -3,6 +3,7 @@
 A picture always comes with the numbers it shows, so that a figure can be redrawn, quoted and tested. Everything is
 written below one folder: NAME.png and NAME.pdf of a picture, NAME.csv of its numbers; NAME.csv and NAME.tex of a table.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -12,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from lemoe_analysis.common import guarded
 from matplotlib.figure import Figure
 
 from lemoe_analysis import load, style
-from lemoe_analysis.common import guarded
 
 MISSING = "–"
 
@@ -171,11 +172,20 @@ def as_latex(table: Table) -> str:
         lines.append(r"\midrule")
     for index, row in enumerate(table.shown.itertuples(index=False)):
         if index in headings:
-            lines += [r"\midrule", rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{{_latex_cell(headings[index])}}}}} \\"]
+            lines += [
+                r"\midrule",
+                rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{{_latex_cell(headings[index])}}}}} \\",
+            ]
         bold = table.best.iloc[index] if table.best is not None else [False] * len(columns)
         lines.append(" & ".join(_latex_cell(v, bool(b)) for v, b in zip(row, bold)) + r" \\")
     caption = _latex_cell(table.caption)
-    lines += [r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", rf"\label{{tab:{table.name}}}", r"\end{table}"]
+    lines += [
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\caption{{{caption}}}",
+        rf"\label{{tab:{table.name}}}",
+        r"\end{table}",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -187,7 +197,9 @@ def write(section: Section, folder: Path) -> list[Path]:
     make_folder(folder)
     written = []
     for item in section.items:
-        written.append(write_file(folder / f"{item.name}.csv", lambda path, i=item: i.numbers.to_csv(path, index=False)))
+        written.append(
+            write_file(folder / f"{item.name}.csv", lambda path, i=item: i.numbers.to_csv(path, index=False))
+        )
         if isinstance(item, Table):
             text = as_latex(item)
             written.append(write_file(folder / f"{item.name}.tex", lambda path, t=text: path.write_text(t, "utf-8")))
@@ -263,7 +275,9 @@ def left_out_lines(results: load.Results) -> list[str]:
     return [f"not in these numbers: {e.id}: {e.status}{f', {e.reason}' if e.reason else ''}" for e in results.left_out]
 
 
-def main(build: Callable[[load.Results], Section], description: str | None, arguments: Sequence[str] | None = None) -> int:
+def main(
+    build: Callable[[load.Results], Section], description: str | None, arguments: Sequence[str] | None = None
+) -> int:
     """A script that makes one section and takes no options of its own."""
     options = parser(description).parse_args(arguments)
 

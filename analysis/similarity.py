@@ -4,6 +4,7 @@
 Within-batch similarity is the diagonal of the plan's matrix, between-batch similarity the mean of a batch's row beside
 it. Both stand against the batch's final reliability, with Pearson's r and Spearman's rank correlation.
 """
+
 from __future__ import annotations
 
 import sys
@@ -98,7 +99,7 @@ def _table(frames: Sequence[pd.DataFrame]) -> section.Table:
             rows.append(row)
         blocks.append((f"{model}, {dataset}, {edits} edits", len(rows) - start))
     caption = (
-        "Correlation of similarity with final reliability: Pearson's r and Spearman's ρ, over batches and over whole runs; "
+        "Correlation of similarity with final reliability: Pearson's r and Spearman's ρ, over batches and over runs; "
         "difference is within minus between. Runs of one plan share their similarities, so they are not independent."
     )
     return section.Table("similarity", caption, numbers, pd.DataFrame(rows).fillna(section.MISSING), blocks)

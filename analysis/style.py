@@ -3,6 +3,7 @@
 Colours are Okabe and Ito's, which the colour-blind can tell apart. In grey the neighbours differ by marker, dash and
 hatch, so no figure relies on colour alone.
 """
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -181,7 +182,9 @@ def reference_line(axes: Axes, ends: Sequence[float] = (0, 1)) -> None:
     axes.plot(ends, ends, color="#9A9A9A", linewidth=0.8, zorder=1)
 
 
-def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4, extra: dict[str, Artist] | None = None) -> None:
+def legend_below(
+    figure: Figure, axes: Sequence[Axes], columns: int = 4, extra: dict[str, Artist] | None = None
+) -> None:
     """One legend for all panels, under them: inside a panel it would cover points. Room is made for it first."""
     named = {label: handle for one in axes for handle, label in zip(*one.get_legend_handles_labels())} | (extra or {})
     if not named:

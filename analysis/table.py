@@ -5,6 +5,7 @@ A row is one method as configured; its runs differ in seed and editing order, an
 them. The first row of a block is the unedited model. Runs that differ in anything else get rows of their own; --by KEY
 splits further, for instance --by order.planner.
 """
+
 from __future__ import annotations
 
 import re
@@ -14,9 +15,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from lemoe_analysis.common import guarded
 
 from lemoe_analysis import groups, load, section, style
-from lemoe_analysis.common import guarded
 
 BASE = "unedited model"
 SCORES = (*style.METRICS, "average")
@@ -148,7 +149,8 @@ def score_table(results: load.Results, moment: str, scorer: str, split: Sequence
         shown[head] = [section.with_spread(*triple) for triple in triples]
     shown["Runs"] = [str(n) if n else section.MISSING for n in numbers.runs]
     caption = (
-        f"Scores {MOMENT_NAMES[moment]}: {style.SCORER_NAMES.get(scorer, scorer)}, {_protocol(results, moment, scorer)}; "
+        f"Scores {MOMENT_NAMES[moment]}: {style.SCORER_NAMES.get(scorer, scorer)}, "
+        f"{_protocol(results, moment, scorer)}; "
         "locality is agreement with the unedited model. Mean and standard deviation over runs (seeds and orders)."
     )
     bold = bold.reindex(columns=shown.columns, fill_value=False)

@@ -5,6 +5,7 @@ Shows what is done, running, waiting, lost and failed, with batches, loss, score
 itself when nothing is running or waiting any more. Statuses come from `lemoe-run --status`, numbers from the published
 files; nothing is ever written into the results.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -16,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-from lemoe_analysis import load, section
 from lemoe_analysis.common import ResultsError, guarded
 from lemoe_analysis.table import mean_of
+
+from lemoe_analysis import load, section
 
 UNFINISHED = ("running", "waiting")
 ORDER = ("running", "lost", "failed", "unreadable", "interrupted", "waiting", "complete")  # what to look at first
@@ -52,8 +53,16 @@ def last_finite(values: np.ndarray) -> float:
 
 def run_row(entry: load.Entry) -> dict[str, object]:
     """What there is to say of a run, as far as it has come."""
-    row: dict[str, object] = {"run": entry.id, "status": entry.status, "done": 0, "batches": 0, "loss": float("nan"),
-                              "reliability": float("nan"), "seconds left": float("nan"), "reason": entry.reason}  # fmt: skip
+    row: dict[str, object] = {
+        "run": entry.id,
+        "status": entry.status,
+        "done": 0,
+        "batches": 0,
+        "loss": float("nan"),
+        "reliability": float("nan"),
+        "seconds left": float("nan"),
+        "reason": entry.reason,
+    }
     run = entry.run
     if run is None:
         return row

@@ -7,6 +7,7 @@
 MODEL is the Hugging Face folder the run was made with, ADAPTOR the adaptor.safetensors it left. Needs torch,
 transformers and safetensors (pip install 'lemoe-analysis[transformers]').
 """
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """What the tests of analysis/ share: where the real results lie, scripts run as users run them, spoilt copies."""
+
 import contextlib
 import importlib
 import io
@@ -8,11 +9,10 @@ import subprocess
 import sys
 import tempfile
 import unittest
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import h5py
-
 from lemoe_analysis import load
 
 RESULTS = Path(os.environ["LEMOE_TEST_RESULTS"])
@@ -21,7 +21,7 @@ SWEEP, LOST, FAILED, SCORERS = (RESULTS / name for name in ("sweep", "lost", "fa
 METRICS = ("reliability", "generality", "locality")
 
 
-@lru_cache(maxsize=None)
+@cache
 def sweep() -> load.Results:
     return load.open_results([SWEEP])
 

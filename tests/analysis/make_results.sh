@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make_results.sh DIR: real runs of the embedded model for the tests of analysis/, small ones. Run again it finds them
-# finished. LEMOE_RUN names the program.
+# make_results.sh DIR: real runs of the embedded model for the tests of analysis/, small ones, by the program that
+# LEMOE_RUN names. Run again with the same program it finds them finished.
 #   DIR/sweep  every method, two orders, two seeds        DIR/scorers  one run that scores whole answers only
 #   DIR/lost   a sweep killed in the middle of its runs   DIR/failed   a sweep with a run that fails
 set -euo pipefail
@@ -9,6 +9,12 @@ root=$(cd "$here/../.." && pwd)
 out=$1
 . "$root/env.sh"
 mkdir -p "$out"
+stamp=$(sha256sum "$LEMOE_RUN" "$here/make_results.sh" "$root/configs/quickstart/model/model.safetensors" |
+    cut -d' ' -f1 | sha256sum)
+if [[ $(cat "$out/stamp" 2>/dev/null) != "$stamp" ]]; then # of another program: other runs, other numbers
+    rm -rf "${out:?}"/*
+    echo "$stamp" >"$out/stamp"
+fi
 
 configuration() { # configuration NAME "METHODS" SWEEP: the quickstart's, smaller
     cat <<YAML
@@ -29,7 +35,11 @@ run() { # run NAME RANKS ARGUMENTS...
 }
 
 configuration sweep "lemoe moe ft_m" "sweep:
-  axes: {edit.method: [lemoe, moe, ft_m, none], lemoe.preset: [paper, stable], order.planner: [file, kmeans], seed: [0, 1]}
+  axes:
+    edit.method: [lemoe, moe, ft_m, none]
+    lemoe.preset: [paper, stable]
+    order.planner: [file, kmeans]
+    seed: [0, 1]
   skip: [{edit.method: none, order.planner: kmeans}, {edit.method: none, seed: 1}]" >"$out/sweep.yaml"
 run sweep 2
 
@@ -43,8 +53,9 @@ if [[ ! -d $out/damaged ]]; then
     printf '\xc0\x7f%.0s' {1..32} >>"$out/damaged.part/model.safetensors"
     mv "$out/damaged.part" "$out/damaged"
 fi
-configuration failed ft_m "sweep: {axes: {edit.method: [ft_m], model.path: [$root/configs/quickstart/model, $out/damaged]}}" |
-    grep -v '^model:' >"$out/failed.yaml"
+models="[$root/configs/quickstart/model, $out/damaged]"
+configuration failed ft_m "sweep: {axes: {edit.method: [ft_m], model.path: $models}}" |
+    sed 's/^model:.*/model: {dtype: fp32}/' >"$out/failed.yaml"
 status=0
 run failed 1 || status=$?
 [[ $status == 0 || $status == 2 ]]

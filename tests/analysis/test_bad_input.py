@@ -1,4 +1,5 @@
 """Broken, empty, mixed-protocol and half-written input: one clear message from every script, and nothing written."""
+
 import unittest
 
 import numpy as np
@@ -13,7 +14,9 @@ class EveryScript(Case):
             with self.subTest(name):
                 out = self.folder / "written"
                 self.assert_one_message(call(name, *paths, "--output", out), *parts)
-                self.assertFalse(out.exists() and any(p for p in out.iterdir() if p.name != "index.html"), "nothing is written")
+                self.assertFalse(
+                    out.exists() and any(p for p in out.iterdir() if p.name != "index.html"), "nothing is written"
+                )
         with self.subTest("compare"):
             self.assert_one_message(call("compare", find("moe").path, *paths[-1:]), *parts)
 
@@ -70,7 +73,9 @@ class Mixed(Case):
                     self.copy(find("moe", "kmeans"), path.name)
                     self.change(path, lambda f: [f[d].attrs.__setitem__(kind, value) for d in datasets])
                     done = call(name, find("moe").path, path, "--output", self.folder / "out")
-                    self.assert_one_message(done, "refusing", datasets[0], kind, repr(value), str(path), str(find("moe").path))
+                    self.assert_one_message(
+                        done, "refusing", datasets[0], kind, repr(value), str(path), str(find("moe").path)
+                    )
                     self.assertFalse((self.folder / "out").exists())
 
 

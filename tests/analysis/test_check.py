@@ -1,11 +1,11 @@
 """check.py: accepts what lemoe-run publishes, and says what is wrong where."""
+
 import json
 import unittest
 
 import h5py
 import numpy as np
 from cases import FAILED, LOST, SWEEP, Case, find, run_files, script
-
 from lemoe_analysis.check import Checker, read_schema
 
 BREAKS = {  # place the message has to name -> what spoils it
@@ -56,12 +56,18 @@ class Refuses(Case):
         self.assertEqual(done.stdout, f"{path}: /@status: 'done'\n")
 
     def test_spoilt_sweep_table(self):
-        path = self.change(self.copy(SWEEP / "sweep.h5"), lambda f: f["/final/locality"].attrs.__setitem__("moment", "base"))
+        path = self.change(
+            self.copy(SWEEP / "sweep.h5"), lambda f: f["/final/locality"].attrs.__setitem__("moment", "base")
+        )
         done = script("check", path)
         self.assertIn("/final/locality@moment: 'base' where 'final' is due", done.stdout)
 
     def test_files_that_cannot_be_opened(self):
-        for name, data in (("empty.h5", b""), ("text.h5", b"no HDF5"), ("torn.h5", run_files()[0].read_bytes()[:20000])):
+        for name, data in (
+            ("empty.h5", b""),
+            ("text.h5", b"no HDF5"),
+            ("torn.h5", run_files()[0].read_bytes()[:20000]),
+        ):
             path = self.folder / name
             path.write_bytes(data)
             done = script("check", path)

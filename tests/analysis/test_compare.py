@@ -1,4 +1,5 @@
 """compare.py: differences in configuration and in numbers, by method and by edit."""
+
 import csv
 import unittest
 
@@ -44,7 +45,11 @@ class Runs(Case):
 
     def test_folders_method_by_method(self):
         _, tables = self.compare(SWEEP, find("moe").path)
-        row = next(r for r in tables["compare-methods"] if (r["method"], r["moment"], r["metric"]) == ("MoE", "final", "locality"))
+        row = next(
+            r
+            for r in tables["compare-methods"]
+            if (r["method"], r["moment"], r["metric"]) == ("MoE", "final", "locality")
+        )
         runs = [find("moe", planner, seed) for planner in ("file", "kmeans") for seed in "01"]
         means = [np.nanmean(raw(run, "/eval/final/locality")) for run in runs]
         self.assertAlmostEqual(float(row["A"]), np.mean(means), 12)
@@ -56,7 +61,9 @@ class Runs(Case):
 
 class Refuses(Case):
     def test_other_protocol(self):
-        other = self.change(self.copy(find("moe")), lambda f: f["/eval/final/locality"].attrs.__setitem__("protocol", "free"))
+        other = self.change(
+            self.copy(find("moe")), lambda f: f["/eval/final/locality"].attrs.__setitem__("protocol", "free")
+        )
         self.assert_one_message(script("compare", find("moe").path, other), "protocol", "'free'", str(other))
 
     def test_other_data(self):

@@ -1,10 +1,10 @@
 """Cost: time and memory by method; predictions against measurements where files hold them."""
+
 import unittest
 
 import h5py
 import numpy as np
 from cases import Case, find, raw, sweep
-
 from lemoe_analysis import cost, load, style
 
 

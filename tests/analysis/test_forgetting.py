@@ -1,9 +1,9 @@
 """Forgetting: the numbers behind each picture, recomputed from the files."""
+
 import unittest
 
 import numpy as np
 from cases import METRICS, Case, find, raw, sweep
-
 from lemoe_analysis import forgetting, groups, style
 
 
@@ -31,7 +31,9 @@ class Numbers(Case):
         for metric in METRICS:
             own = frame[(frame.run == run.id) & (frame.metric == metric)].set_index("batch")
             for b in range(3):
-                before, after = (np.nanmean(raw(run, f"/eval/{m}/{metric}")[batch == b]) for m in ("immediate", "final"))
+                before, after = (
+                    np.nanmean(raw(run, f"/eval/{m}/{metric}")[batch == b]) for m in ("immediate", "final")
+                )
                 self.assertAlmostEqual(own.immediate[b], before, 12)
                 self.assertAlmostEqual(own.final[b], after, 12)
                 self.assertAlmostEqual(own.forgetting[b], before - after, 12)
@@ -43,7 +45,9 @@ class Numbers(Case):
     def test_stream_is_mean_and_spread_over_runs(self):
         points, stream = self.numbers("forgetting-scatter"), self.numbers("forgetting-stream")
         own = points[(points.method == "LEMoE (paper)") & (points.metric == "reliability") & (points.batch == 0)]
-        row = stream[(stream.method == "LEMoE (paper)") & (stream.metric == "reliability") & (stream.batch == 0)].iloc[0]
+        row = stream[(stream.method == "LEMoE (paper)") & (stream.metric == "reliability") & (stream.batch == 0)].iloc[
+            0
+        ]
         self.assertEqual(row.runs, 4)
         self.assertAlmostEqual(row["mean"], own.forgetting.mean(), 12)
         self.assertAlmostEqual(row["std"], own.forgetting.std(ddof=1), 12)
@@ -52,7 +56,10 @@ class Numbers(Case):
         frame = self.numbers("forgetting")
         row = frame[(frame.method == "MoE") & (frame.metric == "reliability")].iloc[0]
         runs = [find("moe", planner, seed) for planner in ("file", "kmeans") for seed in "01"]
-        changes = [np.nanmean(raw(r, "/eval/immediate/reliability")) - np.nanmean(raw(r, "/eval/final/reliability")) for r in runs]
+        changes = [
+            np.nanmean(raw(r, "/eval/immediate/reliability")) - np.nanmean(raw(r, "/eval/final/reliability"))
+            for r in runs
+        ]
         self.assertAlmostEqual(row.forgetting, np.mean(changes), 12)
         self.assertAlmostEqual(row.forgetting_std, np.std(changes, ddof=1), 12)
         self.assertAlmostEqual(row.immediate - row.final, row.forgetting, 12)

@@ -1,4 +1,5 @@
 """Files the ecosystem opens: every published file in h5py, xarray, h5netcdf, ncdump and h5dump, and in pandas."""
+
 import shutil
 import subprocess
 import unittest
@@ -8,7 +9,6 @@ import h5netcdf
 import h5py
 import xarray
 from cases import FAILED, LOST, SWEEP, Case, run_files
-
 from lemoe_analysis.load import Run
 
 FILES = [path for folder in (SWEEP, LOST, FAILED) for path in run_files(folder)]
@@ -48,7 +48,8 @@ class Opens(Case):
 
     def tool(self, *command: str):
         if not shutil.which(command[0]):
-            self.skipTest(f"{command[0]} is not installed")
+            print(f"skipped: {command[0]} is not installed")
+            self.skipTest(f"no {command[0]}")
         for path in [*FILES, SWEEP / "sweep.h5"]:
             done = subprocess.run([*command, str(path)], capture_output=True, text=True, check=False)
             self.assertEqual(done.returncode, 0, f"{path}: {done.stderr}")

@@ -1,5 +1,6 @@
 """A saved adaptor on a Hugging Face model gives the runner's answers: the same argmax at every target position but for
 near-ties, which are counted, and logits within 1e-4; for every router, granularity and kind of expert."""
+
 import json
 import os
 import subprocess
@@ -11,11 +12,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+from lemoe_analysis.hf_adaptor import AdaptorError, attach, encode
 from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from lemoe_analysis.hf_adaptor import AdaptorError, attach, encode
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "configs" / "quickstart" / "model"
@@ -32,6 +32,7 @@ VARIANTS = {
     "token by token": ["lemoe.preset=paper", "lemoe.granularity=token"],
     "by subject": ["lemoe.preset=paper", "lemoe.granularity=entity"],
     "keys with a null route": ["lemoe.preset=paper", "lemoe.null=cosine", "lemoe.null_rule=mid"],
+    "keys with a null key": ["lemoe.preset=paper", "lemoe.null=key", "lemoe.router_ce=1"],
     "lora": ["lemoe.preset=stable", "lemoe.expert.kind=lora", "lemoe.expert.rank=4", "lemoe.lambda=0.5"],
 }
 
@@ -39,9 +40,14 @@ VARIANTS = {
 def run_lemoe(folder: Path, settings: list[str]) -> tuple[Path, dict]:
     """(run file, {(ids, n_prompt): (first logits, last logits)}) of one small run."""
     logits = folder / "logits.bin"
-    command = [os.environ["LEMOE_LOGITS_RUN"], str(ROOT / "configs" / "quickstart.yaml"), f"output.dir={folder / 'out'}"]
-    done = subprocess.run([*command, "output.progress=none", *SMALL, *settings], env={**os.environ, "LEMOE_LOGITS": str(logits)},
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    command = [
+        os.environ["LEMOE_LOGITS_RUN"],
+        str(ROOT / "configs" / "quickstart.yaml"),
+        f"output.dir={folder / 'out'}",
+    ]
+    command += ["output.progress=none", *SMALL, *settings]
+    environment = {**os.environ, "LEMOE_LOGITS": str(logits)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise AssertionError(done.stderr)
     (run,) = (folder / "out" / "runs").glob("*.h5")

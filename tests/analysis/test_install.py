@@ -1,4 +1,5 @@
 """pip installs the scripts as a package with commands; without them in the working directory nothing is missing."""
+
 import os
 import subprocess
 import sys
@@ -14,7 +15,8 @@ class Installed(Case):
         super().setUp()
         for needed in ("pip", "setuptools", "wheel"):
             if subprocess.run([sys.executable, "-c", f"import {needed}"], capture_output=True, check=False).returncode:
-                self.skipTest(f"this Python has no {needed}")
+                print(f"skipped: this Python has no {needed} to install with")
+                self.skipTest(f"no {needed}")
 
     def test_as_a_package(self):
         import shutil
@@ -28,11 +30,12 @@ class Installed(Case):
         environment = {**os.environ, "PYTHONPATH": str(target)}
         for name in COMMANDS:
             self.assertTrue((target / "bin" / f"lemoe-{name}").is_file(), name)
-        done = subprocess.run([sys.executable, "-m", "lemoe_analysis.table", SWEEP, "--output", self.folder / "out"],
-                              cwd=self.folder, env=environment, capture_output=True, text=True, check=False)  # fmt: skip
+        where = {"cwd": self.folder, "env": environment}
+        module = [sys.executable, "-m", "lemoe_analysis.table", SWEEP, "--output", self.folder / "out"]
+        done = subprocess.run(module, **where, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
-        done = subprocess.run([target / "bin" / "lemoe-check", SWEEP / "sweep.h5"], cwd=self.folder, env=environment,
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        command = [target / "bin" / "lemoe-check", SWEEP / "sweep.h5"]
+        done = subprocess.run(command, **where, capture_output=True, text=True, check=False)
         self.assertEqual((done.returncode, done.stdout), (0, f"{SWEEP / 'sweep.h5'}: valid\n"), done.stderr)
 
 

@@ -1,10 +1,10 @@
 """The loader: what it reads, what it calls things, what it refuses."""
+
 import unittest
 
 import h5py
 import numpy as np
-from cases import FAILED, LOST, METRICS, SCORERS, SWEEP, Case, find, raw, run_files, sweep
-
+from cases import FAILED, LOST, SCORERS, SWEEP, Case, find, raw, run_files, sweep
 from lemoe_analysis import groups, load
 from lemoe_analysis.common import ResultsError
 
@@ -174,7 +174,10 @@ class Groups(Case):
         run = find("moe")
         for change, labels in (
             (other_rate, ["MoE, lr 0.001", "MoE, lr 0.002"]),
-            (other_numerics, [f"MoE, numerics_version {run.attributes['numerics_version']}", "MoE, numerics_version 99"]),
+            (
+                other_numerics,
+                [f"MoE, numerics_version {run.attributes['numerics_version']}", "MoE, numerics_version 99"],
+            ),
         ):
             other = load.Run(self.change(self.copy(run), change))
             self.assertEqual([group.label for group in groups.group_runs([run, other])], labels)

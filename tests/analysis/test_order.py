@@ -1,12 +1,11 @@
 """Order: every run a point, planner by planner."""
+
 import unittest
 
 import numpy as np
 from cases import METRICS, Case, find, raw, sweep
-
-from matplotlib.collections import PathCollection
-
 from lemoe_analysis import load, order, style
+from matplotlib.collections import PathCollection
 
 
 class Numbers(Case):

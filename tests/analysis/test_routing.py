@@ -1,9 +1,9 @@
 """Routing: the consistency matrix and what else is drawn, recomputed from the routes in the files."""
+
 import unittest
 
 import numpy as np
 from cases import Case, find, raw, sweep
-
 from lemoe_analysis import routing, style
 
 STABLE = [("lemoe", planner, seed, "stable") for planner in ("file", "kmeans") for seed in "01"]
@@ -40,7 +40,9 @@ class Numbers(Case):
         sums = frame.groupby(["method", "trained expert"]).share.sum()
         np.testing.assert_allclose(sums[sums > 0], 1)
         shown = self.made.item("consistency").figure.axes[0]
-        own = frame[frame.method == shown.get_title()].pivot(index="trained expert", columns="final expert", values="share")
+        own = frame[frame.method == shown.get_title()].pivot(
+            index="trained expert", columns="final expert", values="share"
+        )
         image = shown.images[0].get_array()
         np.testing.assert_allclose(image[:, :-1], own.drop(columns=-1))
         np.testing.assert_allclose(image[:, -1], own[-1])

@@ -1,10 +1,10 @@
 """Similarity: within and between batches, and correlations, against other ways to compute them."""
+
 import unittest
 
 import numpy as np
 import pandas as pd
 from cases import Case, find, raw, sweep
-
 from lemoe_analysis import similarity, style
 
 

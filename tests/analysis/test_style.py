@@ -1,10 +1,10 @@
-"""Figures for a paper: two widths, a method looks the same in all of them, nothing tells methods apart by colour alone."""
+"""Figures for a paper: of two widths, every method the same in all of them, and none told apart by colour alone."""
+
 import unittest
 
 import matplotlib.colors
 import numpy as np
 from cases import Case, sweep
-
 from lemoe_analysis import cost, forgetting, order, routing, similarity, style
 
 
@@ -16,7 +16,9 @@ class Figures(Case):
         cls.pictures = [picture for section in sections for picture in section.pictures]
 
     def test_one_or_two_columns(self):
-        self.assertEqual({p.figure.get_figwidth() for p in self.pictures} - {style.ONE_COLUMN, style.TWO_COLUMNS}, set())
+        self.assertEqual(
+            {p.figure.get_figwidth() for p in self.pictures} - {style.ONE_COLUMN, style.TWO_COLUMNS}, set()
+        )
         for picture in self.pictures:
             self.assertLess(picture.figure.get_figheight(), 8, "fits on a page")
 
@@ -37,7 +39,9 @@ class Figures(Case):
             for axis in picture.figure.axes:
                 for handle, label in zip(*axis.get_legend_handles_labels()):
                     colour = handle.lines[0].get_color() if hasattr(handle, "lines") else handle.get_facecolor()[0]
-                    np.testing.assert_allclose(matplotlib.colors.to_rgb(colour), matplotlib.colors.to_rgb(wanted[label].colour))
+                    np.testing.assert_allclose(
+                        matplotlib.colors.to_rgb(colour), matplotlib.colors.to_rgb(wanted[label].colour)
+                    )
                     if hasattr(handle, "lines"):
                         self.assertEqual(handle.lines[0].get_marker(), wanted[label].marker)
                     seen += 1

@@ -1,11 +1,11 @@
 """The main tables: numbers against plain means of what lies in the files, and the files they are written to."""
+
 import csv
 import unittest
 
 import h5py
 import numpy as np
 from cases import METRICS, SCORERS, SWEEP, Case, find, raw, run_files, script, sweep
-
 from lemoe_analysis import load, section, table
 
 
@@ -51,7 +51,9 @@ class Numbers(Case):
 
     def test_other_kinds_of_locality(self):
         frame = table.score_frame(sweep(), "final", "all").set_index("method")
-        self.assertAlmostEqual(frame.loc["FT-M"].locality_far, by_hand("ft_m", None, "/eval/final/locality_far_all").mean(), 12)
+        self.assertAlmostEqual(
+            frame.loc["FT-M"].locality_far, by_hand("ft_m", None, "/eval/final/locality_far_all").mean(), 12
+        )
         self.assertEqual(table.kinds_of_locality(sweep().complete, "final", "tok"), ["locality_far", "locality_same"])
 
     def test_rows_by_planner(self):

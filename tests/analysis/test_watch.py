@@ -1,4 +1,5 @@
 """watch.py: a sweep as it is, as text and as a page; and one that really runs, to its end."""
+
 import os
 import subprocess
 import sys
@@ -6,7 +7,6 @@ import unittest
 from html.parser import HTMLParser
 
 from cases import FAILED, LOST, RESULTS, SCRIPTS, SWEEP, Case, find, raw, script, sweep
-
 from lemoe_analysis import load, watch
 
 
@@ -40,7 +40,9 @@ class Looks(Case):
         self.assertAlmostEqual(row["seconds left"], 2 * raw(run, "/cost/seconds")[0], 9)
 
     def test_durations(self):
-        self.assertEqual([watch.duration(s) for s in (7, 61, 7322, float("nan"))], ["7 s", "1 min 01 s", "2 h 02 min", ""])
+        self.assertEqual(
+            [watch.duration(s) for s in (7, 61, 7322, float("nan"))], ["7 s", "1 min 01 s", "2 h 02 min", ""]
+        )
 
     def test_once_as_text(self):
         done = script("watch", LOST, "--once")
