@@ -25,7 +25,7 @@ edit: {{method: {method}, batch_size: {batch_size}}}
 output: {{publish_seconds: 0}}
 """
 # Short, and far from converged: every update still changes every number.
-SECTION = "{method}: {{layer: 5, lr: 1.0e-3, max_steps: {steps}}}\n"
+SECTION = "{method}: {{layer: 5, lr: 1.0e-3, max_steps: {steps}, stop_loss: 0}}\n"
 
 PAPER = ["lemoe.preset=paper"]
 OWN = PAPER + ["lemoe.gate=renorm"]  # routers that use their expert at weight 1

@@ -25,13 +25,14 @@ def steps_in(path):
 
 
 def stop_and_go_on(case, tp, number):
-    run = Run(program, case, tp, edits=24, steps=300)
+    run = Run(program, case, tp, edits=24, steps=600)  # some seconds, however fast the machine
     run.run_calm()
     out = run.folder / "stopped"
     published = out / "runs" / (run.id(run.calm) + ".h5")
     process = run.begin(out)
-    wait_until(published.exists, 30, "the first publish")
-    time.sleep(0.5)
+    log = out / "runs" / run.id(run.calm) / "run.log"
+    wait_until(lambda: log.exists() and "unedited" in log.read_text(), 60, "the base scores")
+    time.sleep(0.3)
     os.kill(process.pid, number)
     asked = time.monotonic()
     status, text = finish(process, 60)
