@@ -162,12 +162,6 @@ def draw_matrices(matrices: dict[str, pd.DataFrame], metric: str):
     return figure
 
 
-def matrix_numbers(matrices: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The heat maps as one long frame."""
-    frames = [m.stack().rename("score").reset_index().assign(method=label) for label, m in matrices.items()]
-    return pd.concat(frames)[["method", "batches edited", "batch", "score"]]
-
-
 # ---- the section ----
 
 
@@ -213,7 +207,7 @@ def _block_items(block: groups.Block, frame: pd.DataFrame) -> list[section.Pictu
         matrices = {label: m for label, m in matrices.items() if m is not None and m.notna().any(axis=None)}
         if matrices:
             caption = f"Milestones: mean {metric} of each batch after so many batches; mean over runs.{where}"
-            numbers = matrix_numbers(matrices)
+            numbers = section.long_frame(matrices, "score").dropna()
             picture = draw_matrices(matrices, metric)
             made.append(section.Picture(f"milestones-{metric}{block.suffix}", caption, numbers, picture))
     return made

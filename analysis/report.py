@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 from lemoe_analysis.common import ResultsError, guarded
 
@@ -67,7 +66,11 @@ figcaption {{ font-size: .875rem; color: #444; margin-top: .3rem; }}
 .status {{ font-weight: 600; }}
 dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; font-size: .875rem; margin: .5rem 0; }}
 dt {{ color: #555; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
-@media (max-width: 36rem) {{ dl {{ grid-template-columns: 1fr; }} dd {{ margin-bottom: .4rem; }} }}
+@media (max-width: 36rem) {{
+  dl {{ grid-template-columns: 1fr; }}
+  dd {{ margin-bottom: .4rem; }}
+  figure img.two {{ max-width: none; width: 40rem; }} /* type stays legible: the figure scrolls, the page does not */
+}}
 @media print {{
   nav {{ display: none; }}
   body {{ max-width: none; padding: 0; font-size: 10pt; }}
@@ -113,10 +116,11 @@ def table_html(made: section.Table) -> str:
 def picture_html(made: section.Picture, folder: Path) -> str:
     """The picture as it lies in the folder, embedded."""
     width = int(made.figure.get_figwidth() / style.TWO_COLUMNS * SCREEN_WIDTH)
+    columns = "two" if made.figure.get_figwidth() == style.TWO_COLUMNS else "one"
     text = base64.b64encode((folder / f"{made.name}.png").read_bytes()).decode("ascii")
     return (
-        f'<figure id="{made.name}"><img width="{width}" alt="{escape(made.caption)}" '
-        f'src="data:image/png;base64,{text}">'
+        f'<figure id="{made.name}"><div class="wide"><img class="{columns}" width="{width}" '
+        f'alt="{escape(made.caption)}" src="data:image/png;base64,{text}"></div>'
         f"<figcaption>{escape(made.caption)} {_links(made.name, ('pdf', 'png', 'csv'))}</figcaption></figure>"
     )
 
@@ -230,7 +234,6 @@ def write_report(results: load.Results, folder: Path) -> tuple[Path, list[str]]:
         if isinstance(part, section.Section):
             section.write(part, folder)
     page = section.write_file(folder / "index.html", lambda p: p.write_text(page_html(results, made, folder), "utf-8"))
-    plt.close("all")
     return page, list(dict.fromkeys(str(part) for _, part in made if isinstance(part, ResultsError)))
 
 

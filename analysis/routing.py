@@ -252,15 +252,12 @@ def _table(frames: Sequence[pd.DataFrame], blocks: list[tuple[str, int]]) -> sec
 def _block_items(block: groups.Block, found: Sequence[groups.Group]) -> list[section.Picture]:
     where = f" {block.setting.label}."
     matrices = {group.label: consistency(group) for group in found}
-    numbers = pd.concat(
-        [m.stack(dropna=False).rename("share").reset_index().assign(method=label) for label, m in matrices.items()]
-    )
     made = [
         section.Picture(
             f"consistency{block.suffix}",
             f"Routing consistency: of what was trained on one expert, the share that the final model routes to each; "
             f"mean over runs.{where}",
-            numbers[["method", "trained expert", "final expert", "share"]],
+            section.long_frame(matrices, "share"),
             draw_consistency(matrices),
         )
     ]

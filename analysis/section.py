@@ -91,6 +91,17 @@ def bytes_text(value: float) -> str:
     return MISSING
 
 
+def long_frame(matrices: dict[str, pd.DataFrame], value: str) -> pd.DataFrame:
+    """Matrices of several methods as one long frame: method, row, column, value."""
+    frames = []
+    for method, matrix in matrices.items():
+        row, column = matrix.index.name, matrix.columns.name
+        frame = matrix.reset_index().melt(id_vars=row, var_name=column, value_name=value)
+        frame[column] = frame[column].astype(matrix.columns.dtype)
+        frames.append(frame.assign(method=method)[["method", row, column, value]])
+    return pd.concat(frames, ignore_index=True)
+
+
 # ---- as text, LaTeX ----
 
 

@@ -13,7 +13,9 @@ packages=(
 test_packages=(
     libcmocka-dev                                        # unit tests
     python3 python3-h5py python3-numpy hdf5-tools        # what was published, read by other programs
-    python3-matplotlib python3-pandas                    # analysis/
+    python3-matplotlib python3-pandas python3-yaml       # analysis/
+    python3-xarray python3-h5netcdf netcdf-bin           # result files in other programs
+    python3-pip python3-setuptools python3-wheel         # analysis/ installed
     clang-format universal-ctags binutils                # tests/lint
     slurm-wlm slurmctld slurmd slurm-client munge        # tests/slurm starts a Slurm of its own
 )
