@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# packages.sh [--tests]: installs the Debian packages that building and running lemoe needs, and with --tests those of
-# the test suite. Touches nothing when all are there. Debian 12 and Ubuntu 24.04 use the same names.
+# packages.sh [--report | --tests]: installs the Debian packages that building and running lemoe needs, with --report
+# those of the analysis scripts, with --tests those of the test suite (the analysis among them). Touches nothing when all are there. Debian 12 and Ubuntu 24.04 use the same names.
 set -euo pipefail
 
 packages=(
@@ -10,16 +10,19 @@ packages=(
     libopenblas-openmp-dev librandom123-dev libsentencepiece-dev
     libprotobuf-dev # named by sentencepiece.pc of Ubuntu 24.04
 )
+report_packages=(python3 python3-h5py python3-numpy python3-matplotlib python3-pandas python3-yaml) # analysis/
 test_packages=(
+    "${report_packages[@]}"
     libcmocka-dev                                        # unit tests
-    python3 python3-h5py python3-numpy hdf5-tools        # what was published, read by other programs
-    python3-matplotlib python3-pandas python3-yaml       # analysis/
-    python3-xarray python3-h5netcdf netcdf-bin           # result files in other programs
+    hdf5-tools python3-xarray python3-h5netcdf netcdf-bin # what was published, read by other programs
     python3-pip python3-setuptools python3-wheel         # analysis/ installed
     clang-format universal-ctags binutils                # tests/lint
     slurm-wlm slurmctld slurmd slurm-client munge        # tests/slurm starts a Slurm of its own
 )
-[[ ${1:-} == --tests ]] && packages+=("${test_packages[@]}")
+case "${1:-}" in
+--report) packages+=("${report_packages[@]}") ;;
+--tests) packages+=("${test_packages[@]}") ;;
+esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "packages: this is not Debian or Ubuntu; lemoe needs the equivalents of: ${packages[*]}" >&2

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """estimates.py PROGRAM: what is said beforehand. Unknown where nothing was measured; after one run of a shape, runs of
-that shape have a range for their time and their arenas' bytes, with another seed exactly, or to one per cent where rows
-are routed to experts, and to a few per cent in another order (which packs other edits together), in the dry run, in /cost and in the closing table. Seconds are printed,
-never asserted."""
+that shape have a range for their time and their arenas' bytes (with another seed exactly, or to one per cent where rows
+are routed to experts; to a few per cent in another order, which packs other edits together), in the dry run, in /cost
+and in the closing table. Seconds are printed, never asserted."""
 import sys
 
 import h5py
