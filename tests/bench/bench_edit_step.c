@@ -12,6 +12,7 @@
  * The first line says "open": seconds until the model was open, until the rows at the cut were there, until the first
  * update was done, and that update's loss. Ends with its input.
  */
+#include "tests/bench/bench_clock.h"
 #include "tests/bench/op_watch.h"
 
 #include "kernels/base/mem.h"

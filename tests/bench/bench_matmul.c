@@ -4,9 +4,9 @@
  *
  * Usage: bench_matmul [threads ...]   (default 1 2). OPENBLAS_CORETYPE must be unset.
  */
-#include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "kernels/ops.h"
+#include "tests/bench/bench_clock.h"
 
 #include <dlfcn.h>
 #include <stdio.h>
@@ -169,10 +169,10 @@ static int by_value(const void *a, const void *b) {
 
 /* Seconds of one call, from as many calls as fill about 4 ms. 0: the candidate cannot. */
 static double seconds_of(bench *s, const struct candidate *c, const problem *p, int calls) {
-    double begin = lemoe_clock_seconds();
+    double begin = bench_seconds();
     for (int i = 0; i < calls; i++)
         if (!c->run(s, p)) return 0;
-    return (lemoe_clock_seconds() - begin) / calls;
+    return (bench_seconds() - begin) / calls;
 }
 
 static void measure(bench *s, const problem *p) {

@@ -219,10 +219,10 @@ def main():
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--first-step", action="store_true")
     parser.add_argument("--layer", type=int)
-    parser.add_argument("--edits", type=int)
+    parser.add_argument("--edits", type=int, nargs="+", default=list(EDITS))
     args = parser.parse_args()
     if args.first_step:
-        args.threads = args.threads[0]
+        args.threads, args.edits = args.threads[0], args.edits[0]
         first_step(args)
         return
     import bench_torch
@@ -240,7 +240,7 @@ def main():
     for threads in args.threads:
         torch.set_num_threads(threads)
         for layer in LAYERS:
-            for n_edits in EDITS:
+            for n_edits in args.edits:
                 profile, memory, _ = compare_steps(args, bench_torch, model, layer, n_edits, threads)
                 notes.append((layer, n_edits, threads, profile, memory))
     print("\nWhere our update's time goes:\n")

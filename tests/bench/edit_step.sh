@@ -2,8 +2,9 @@
 # edit_step.sh [THREADS ...]   (default 1 2): the LEMoE edit step against the same step in PyTorch, in turn on the same
 # cores; prints ratios as Markdown (RESULTS.md holds one such run). Builds what it runs; random weights and items live in
 # a folder that is removed.
-#   PYTHON=python3      a Python with torch and transformers
-#   BENCH_CPU_CLOCK=1   counts CPU time, which a busy machine disturbs less; for 1 thread only
+#   PYTHON=python3        a Python with torch and transformers
+#   BENCH_EDITS="32 200"  sizes of the batch
+#   BENCH_CPU_CLOCK=1     counts CPU time, which a busy machine disturbs less; for 1 thread only
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$root/env.sh" # drops OPENBLAS_CORETYPE, for both sides
@@ -21,4 +22,4 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/lemoe-bench-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 "$python" "$root/tests/bench/edit_step.py" --program "$root/build/release/tests/bench/bench_edit_step" \
     --model "$work/model" --items "$work/items.txt" --lengths "$root/tests/bench/zsre_lengths.txt" \
-    --threads "${@:-1}" $([ $# -gt 0 ] || echo 2) 2> >(grep -v -e 'model shards' -e 'Loading weights' -e '^$' >&2)
+    --edits ${BENCH_EDITS:-32 200} --threads "${@:-1}" $([ $# -gt 0 ] || echo 2) 2> >(grep -v -e 'model shards' -e 'Loading weights' -e '^$' >&2)

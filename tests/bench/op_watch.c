@@ -1,24 +1,15 @@
 #include "tests/bench/op_watch.h"
 
 #include "kernels/base/mem.h"
+#include "tests/bench/bench_clock.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 const char *const op_family_name[OP_FAMILY_COUNT] = {
     [OP_LINEAR] = "y",     [OP_LINEAR_DX] = "dx", [OP_LINEAR_DW] = "dw",   [OP_ATTN] = "attention",
     [OP_NORM] = "rmsnorm", [OP_ACT] = "swiglu",   [OP_ROPE] = "rope",      [OP_LOSS] = "loss",
     [OP_ROWS] = "rows",    [OP_AXPY] = "axpy",    [OP_NORM2] = "gradnorm", [OP_ADAMW] = "adamw",
     [OP_MEMORY] = "memory"};
-
-double bench_seconds(void) {
-    static int by_cpu = -1;
-    struct timespec now;
-    if (by_cpu < 0) by_cpu = getenv("BENCH_CPU_CLOCK") != NULL;
-    (void)clock_gettime(by_cpu ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 typedef struct product {
     op_family kind;

@@ -25,9 +25,6 @@ typedef enum op_family {
     OP_FAMILY_COUNT
 } op_family;
 
-/* Seconds: wall clock, or with BENCH_CPU_CLOCK set the process' CPU time, which other programs disturb less. */
-double bench_seconds(void);
-
 extern const char *const op_family_name[OP_FAMILY_COUNT];
 
 /* Seconds of each family since the last reset. */
