@@ -6,7 +6,6 @@ operations counted from shapes (matrix products and attention; nothing else).
 import argparse
 import os
 import random
-import resource
 import subprocess
 import sys
 import time
@@ -133,7 +132,8 @@ def first_step(args):
     items = read_items(args.items, args.edits)
     step = bench_torch.PaddedStep(model, args.layer, items)
     step()
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    with open("/proc/self/status", encoding="utf-8") as status:  # getrusage would count the parent's memory
+        print(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 
 
 # ---- tables ----
@@ -196,7 +196,7 @@ def compare_start(args, threads):
     theirs = time.perf_counter() - began
     print(f"- start to the end of the first update ({threads} thread): ours {ours.first_step:.2f} s (model open "
           f"{ours.opened:.2f}, rows at the cut {ours.prefix:.2f}), PyTorch padded {theirs:.2f} s, imports and loading "
-          f"included; its peak memory {int(answer.split()[-1]) / 2**20:.0f} MiB", flush=True)
+          f"included; its peak memory {int(answer.split()[-1]) / 1024:.0f} MiB", flush=True)
 
 
 def print_versions(torch, transformers, domain):
