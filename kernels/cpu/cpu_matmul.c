@@ -2,14 +2,15 @@
  * Matrix products by OpenBLAS; no hand-written loops, attention's two products included.
  *
  * Why OpenBLAS alone: it is one C library, and its last bits vary less (with its Cooperlake kernels a row's bits
- * depended neither on the number of rows nor of threads, while about 90 % of oneDNN's outputs changed with the rows). It
- * is not for speed: tests/bench/bench_matmul (ratios in kernels/README.md) finds dnnl_sgemm mostly 1.2 to 1.3 times as
- * fast from 200 rows on, weight gradients included, 0.95 to 1.14 at 7B sizes and 512 rows, and about 0.5 in attention's
- * tiny products.
- * Frozen bf16 and fp16 weights are widened (exact) a panel at a time and multiplied in fp32: no second copy of the
- * model, activations keep fp32. Products in native bf16 are left out: Debian's OpenBLAS has no cblas_sbgemm, oneDNN 2.6
- * refuses them on a CPU without AVX512_BF16, and they round activations to bf16; with AMX oneDNN's are 4 to 8 times as
- * fast as fp32 from 200 rows on.
+ * depended neither on the number of rows nor of threads, while about 90 % of oneDNN's outputs changed with the rows).
+ * It is not for speed: tests/bench/bench_matmul (ratios in kernels/README.md) finds dnnl_sgemm 1.15 to 1.3 times
+ * as fast from 200 rows on, weight gradients included, 0.95 to 1.14 at 7B sizes and 512 rows, and about 0.5 in
+ * attention's tiny products.
+ *
+ * Frozen bf16 and fp16 weights are widened (exact) a panel at a time and multiplied in fp32:
+ * no second copy of the model, activations keep fp32. Products in native bf16 are left out: Debian's OpenBLAS has no
+ * cblas_sbgemm, oneDNN 2.6 refuses them on a CPU without AVX512_BF16, and they round activations to bf16; with AMX
+ * oneDNN's are 4 to 8 times as fast as fp32 from 200 rows on.
  */
 #include "kernels/cpu/cpu_internal.h"
 
