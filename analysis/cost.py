@@ -128,10 +128,10 @@ def predicted_frame(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw_predicted(frame: pd.DataFrame):
-    units = {"peak memory": (MIB, "peak memory (MiB)"), "step": (1.0, "median time of a step (s)")}
+    units = {"peak memory": (MIB, "peak memory (MiB)"), "step": (1.0, "time of a step (s)")}
     quantities = [quantity for quantity in units if (frame.quantity == quantity).any()]
     width = style.ONE_COLUMN if len(quantities) == 1 else style.TWO_COLUMNS
-    figure, axes = style.panels(1, len(quantities), width, 2.2)
+    figure, axes = style.panels(1, len(quantities), width, 2.4)
     for axis, quantity in zip(axes, quantities):
         unit, name = units[quantity]
         own = frame[frame.quantity == quantity]
@@ -141,10 +141,10 @@ def draw_predicted(frame: pd.DataFrame):
         for label, look in style.series_of(own):
             rows = own[own.method == label]
             style.points(axis, rows.predicted / unit, rows.measured / unit, look, label)
-        axis.set(
-            xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel=f"predicted {name}", ylabel=f"measured {name}"
-        )
-    style.legend_below(figure, axes)
+        axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title=name, xlabel="predicted", ylabel="measured")
+        axis.set_aspect("equal")
+        style.plain_log_ticks(axis)
+    style.legend_below(figure, axes, columns=5)
     return figure
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 ONE_COLUMN = 3.03  # inches: 7.7 cm, a column of an ACL page
 TWO_COLUMNS = 6.30  # 16 cm, its whole width
@@ -150,6 +150,15 @@ def ticks_at(axes: Axes, values: Sequence[float], at_most: int = 6) -> None:
         axes.set_xticks(points)
     else:
         whole_numbers(axes.xaxis)
+
+
+def plain_log_ticks(axes: Axes) -> None:
+    """1, 2, 5, 10 ... as plain numbers on both logarithmic axes."""
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def share_axis(axes: Axes, which: str = "y") -> None:

@@ -76,6 +76,13 @@ class Case(unittest.TestCase):
             work(file)
         return path
 
+    def assert_not_cut_off(self, picture):
+        """All text lies inside the figure."""
+        picture.figure.draw_without_rendering()
+        box = picture.figure.get_tightbbox().padded(-0.02)
+        width, height = picture.figure.get_size_inches()
+        self.assertTrue(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, (picture.name, box))
+
     def assert_one_message(self, done: subprocess.CompletedProcess, *parts: str, status: int = 1):
         """Exit status, one line that says it, and no traceback."""
         self.assertEqual(done.returncode, status, done.stderr)

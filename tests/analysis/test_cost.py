@@ -58,6 +58,7 @@ class Numbers(Case):
         self.assertEqual(frame.loc["peak memory"].predicted, 7_000_000)
         self.assertAlmostEqual(frame.loc["peak memory"].ratio, raw(run, "/cost/peak_bytes").max() / 7_000_000, 12)
         self.assertAlmostEqual(frame.loc["step"].measured, np.median(raw(run, "/train/seconds")), 12)
+        self.assert_not_cut_off(made.item("predicted"))
 
     def test_missing_predictions_are_said(self):
         def forget(file):

@@ -16,6 +16,8 @@ from lemoe_analysis import table
 FIGURES = ("forgetting-scatter", "forgetting-stream", "retention", "milestones-reliability", "milestones-generality",
            "milestones-locality", "consistency", "agreement", "gates", "margins", "order-planners",
            "similarity-batches", "cost-methods")  # fmt: skip
+if find("moe").has("/cost/predicted_bytes"):
+    FIGURES += ("predicted",)
 TABLES = (
     "scores-final-tok",
     "scores-final-all",

@@ -49,10 +49,7 @@ class Figures(Case):
 
     def test_text_is_not_cut_off(self):
         for picture in self.pictures:
-            picture.figure.draw_without_rendering()
-            box = picture.figure.get_tightbbox().padded(-0.02)
-            width, height = picture.figure.get_size_inches()
-            self.assertTrue(box.x0 >= 0 and box.y0 >= 0 and box.x1 <= width and box.y1 <= height, (picture.name, box))
+            self.assert_not_cut_off(picture)
 
 
 class Looks(unittest.TestCase):
