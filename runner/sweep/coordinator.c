@@ -35,6 +35,17 @@ static void say_ended(lemoe_coordinator *c, int64_t run) {
                        state->error);
 }
 
+/* What the team was to go on with is free again. */
+static void take_back(lemoe_coordinator *c, lemoe_coordinator_team *t) {
+    int64_t run = t->reserved;
+    t->reserved = -1;
+    t->is_recalled = false;
+    lemoe_lease_release(c->runs[run].claim);
+    c->runs[run].claim = NULL;
+    if (!c->is_ending) lemoe_schedule_wait(c->schedule, run);
+    c->is_dirty = true;
+}
+
 static lemoe_status take_done(lemoe_coordinator *c, const lemoe_message *message) {
     int number = (int)message->word[0];
     lemoe_coordinator_team *t = &c->teams[number];
@@ -51,8 +62,9 @@ static lemoe_status take_done(lemoe_coordinator *c, const lemoe_message *message
     if (outcome == LEMOE_OUTCOME_COMPLETE && !state->measures.is_resumed)
         lemoe_estimates_learn(c->args.estimates, c->args.sweep, state->index, &state->measures);
     if (outcome == LEMOE_OUTCOME_INTERRUPTED) c->is_interrupted = true;
-    if (c->is_interrupted || (outcome == LEMOE_OUTCOME_FAILED && c->args.sweep->fail_fast))
-        LEMOE_TRY(lemoe_coordinator_stop(c));
+    bool is_last = lemoe_outcome_is_last(outcome, c->args.sweep->fail_fast);
+    if (is_last && t->reserved >= 0) take_back(c, t);
+    if (is_last || c->is_interrupted) LEMOE_TRY(lemoe_coordinator_stop(c));
     return lemoe_coordinator_go_on(c, number);
 }
 
@@ -60,13 +72,7 @@ static lemoe_status take_returned(lemoe_coordinator *c, const lemoe_message *mes
     lemoe_coordinator_team *t = &c->teams[message->word[0]];
     LEMOE_CHECK(t->is_open && t->reserved >= 0 && c->runs[t->reserved].index == message->word[1], LEMOE_ERR_COMM,
                 "rank %d gave back a run it did not have", message->peer);
-    int64_t run = t->reserved;
-    t->reserved = -1;
-    t->is_recalled = false;
-    lemoe_lease_release(c->runs[run].claim);
-    c->runs[run].claim = NULL;
-    if (!c->is_ending) lemoe_schedule_wait(c->schedule, run);
-    c->is_dirty = true;
+    take_back(c, t);
     return LEMOE_OK;
 }
 

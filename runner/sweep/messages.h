@@ -9,8 +9,10 @@
  *   leader -> coordinator              RETURNED  team, run                     it was given back
  *   leader -> coordinator              PROGRESS  team, run, measures...
  *
- * Messages between two ranks keep their order, so a NEXT that crosses a DONE and a RECALL that comes too late need no
- * answer: both sides draw the same conclusion.
+ * Messages between two ranks keep their order, and those that cross a DONE need no answer: both sides draw the same
+ * conclusion. A leader gives a run back only while it works on another, so a RECALL that meets a DONE comes too late:
+ * the run has begun. After a DONE that is a team's last (lemoe_outcome_is_last) a NEXT on its way is void, and only -1
+ * is waited for.
  */
 #ifndef RUNNER_SWEEP_MESSAGES_H
 #define RUNNER_SWEEP_MESSAGES_H
@@ -36,6 +38,11 @@ typedef enum lemoe_outcome {
     LEMOE_OUTCOME_INTERRUPTED,
     LEMOE_OUTCOME_ELSEWHERE /* another launch works on it, or has finished it */
 } lemoe_outcome;
+
+/* Nothing more is begun by a team whose run ended so. */
+static inline bool lemoe_outcome_is_last(lemoe_outcome outcome, bool fail_fast) {
+    return outcome == LEMOE_OUTCOME_INTERRUPTED || (outcome == LEMOE_OUTCOME_FAILED && fail_fast);
+}
 
 /* Numbers a leader tells about its run, in DONE from word 3 and in PROGRESS from word 2; the rest of DONE is text. */
 typedef struct lemoe_run_measures {

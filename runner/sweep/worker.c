@@ -34,6 +34,8 @@ typedef struct worker {
     membership team;
     /* what messages said */
     bool is_called, has_next, is_stopped;
+    bool is_working; /* on a run: what comes next can still be given back */
+    bool is_leaving; /* the team's last run has ended: what comes next is void, but for -1 */
     lemoe_message call;
     int64_t next;
     lemoe_status broken; /* first failure inside a tick, reported at the next chance */
@@ -65,10 +67,11 @@ static lemoe_status receive(worker *w, const lemoe_message *message) {
         w->call = *message;
         return LEMOE_OK;
     case LEMOE_MESSAGE_NEXT:
-        w->has_next = true;
+        w->has_next = !w->is_leaving || message->word[0] < 0;
         w->next = message->word[0];
         return LEMOE_OK;
-    case LEMOE_MESSAGE_RECALL: return w->has_next && w->next == message->word[0] ? give_back(w) : LEMOE_OK;
+    case LEMOE_MESSAGE_RECALL:
+        return w->is_working && w->has_next && w->next == message->word[0] ? give_back(w) : LEMOE_OK;
     case LEMOE_MESSAGE_STOP: w->is_stopped = true; return LEMOE_OK;
     default:
         LEMOE_CHECK(w->coordinator, LEMOE_ERR_COMM, "a message of kind %d for the coordinator", message->kind);
@@ -140,9 +143,10 @@ static lemoe_outcome outcome_of(const worker *w, lemoe_status status) {
 
 static lemoe_status tell_done(worker *w, lemoe_status ended) {
     lemoe_outcome outcome = outcome_of(w, ended);
-    bool is_over = outcome == LEMOE_OUTCOME_INTERRUPTED || (outcome == LEMOE_OUTCOME_FAILED && w->sweep->fail_fast);
     w->measures.seconds = lemoe_clock_seconds() - w->began;
-    if (is_over && w->has_next && w->next >= 0) LEMOE_TRY(give_back(w));
+    w->is_working = false;
+    w->is_leaving = lemoe_outcome_is_last(outcome, w->sweep->fail_fast);
+    if (w->is_leaving) w->has_next = false;
     lemoe_message message = {
         .kind = LEMOE_MESSAGE_DONE, .n_word = 3, .word = {w->team.number, w->run, outcome}
     };
@@ -166,6 +170,7 @@ static lemoe_status do_run(worker *w, int64_t index) {
                            .report = report,
                            .report_context = w};
     w->run = index;
+    w->is_working = true;
     w->began = lemoe_clock_seconds();
     w->measures = (lemoe_run_measures){
         .loss = (double)NAN, .immediate = {(double)NAN, (double)NAN, (double)NAN}
@@ -180,7 +185,7 @@ static lemoe_status do_run(worker *w, int64_t index) {
 static lemoe_status open_team(worker *w, int64_t *first_run) {
     int ranks[LEMOE_TEAM_RANKS], n = w->call.n_word - 2;
     for (int i = 0; i < n; i++) ranks[i] = (int)w->call.word[2 + i];
-    w->is_called = false;
+    w->is_called = w->is_leaving = false;
     w->team.number = (int)w->call.word[0];
     w->team.is_leader = ranks[0] == lemoe_comm_rank(lemoe_launch_world(w->launch));
     *first_run = w->call.word[1];

@@ -9,10 +9,9 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
-#include "runner/edit/editor.h"
-#include "runner/plan/order_plan.h"
 #include "runner/sweep/coordinator.h"
 #include "runner/sweep/worker.h"
+#include "tests/sweep/stand_in_sweep.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -50,37 +49,6 @@ static lemoe_status wait_instead(const lemoe_run_args *args) {
     return LEMOE_OK;
 }
 
-/* Runs of one rank, in a folder that this makes. */
-static lemoe_status make_sweep(lemoe_sweep *out, const char *folder, int64_t n_run) {
-    char *text = NULL, *longer = NULL;
-    LEMOE_TRY(lemoe_mem_printf(&text, "model: {path: m}\ndata: {kind: zsre, path: d}\nedit: {method: none}\n"
-                                      "sweep: {axes: {seed: [0"));
-    for (int64_t i = 1; i < n_run; i++) {
-        LEMOE_TRY(lemoe_mem_printf(&longer, "%s,%lld", text, (long long)i));
-        lemoe_mem_free(text);
-        text = longer;
-    }
-    LEMOE_TRY(lemoe_mem_printf(&longer, "%s]}}\n", text));
-    lemoe_mem_free(text);
-    lemoe_config_args args = {.path = "bench.yaml",
-                              .text = longer,
-                              .n_bytes = (int64_t)strlen(longer),
-                              .methods = lemoe_editor_names(),
-                              .planners = lemoe_plan_names()};
-    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *out->specs, &out->specs));
-    LEMOE_TRY(lemoe_config_load(&args, &out->specs[out->n_spec++]));
-    lemoe_mem_free(longer);
-    out->n_run = out->n_todo = n_run;
-    LEMOE_TRY(lemoe_mem_alloc(n_run, sizeof *out->runs, &out->runs));
-    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *out->inputs, &out->inputs));
-    for (int64_t i = 0; i < n_run; i++) {
-        lemoe_sweep_run *run = &out->runs[i];
-        *run = (lemoe_sweep_run){.spec_index = i, .label = "", .tensor_parallel = 1, .expected_seconds = run_seconds};
-        (void)snprintf(run->run_id, sizeof run->run_id, "bench-%lld", (long long)i);
-    }
-    return lemoe_mem_strdup(folder, &out->output_folder);
-}
-
 typedef struct measures {
     double cpu, wall, busy;
 } measures;
@@ -113,7 +81,7 @@ static lemoe_status bench(lemoe_launch *launch, const char *folder, int64_t n_ru
     lemoe_sweep sweep = {0};
     measures m;
     double sums[3];
-    LEMOE_TRY(make_sweep(&sweep, folder, n_run));
+    LEMOE_TRY(stand_in_sweep(&sweep, folder, n_run, run_seconds));
     LEMOE_TRY(play(launch, &sweep, &m));
     memcpy(sums, &m, sizeof sums);
     LEMOE_TRY(lemoe_comm_allreduce_sum(world, lemoe_tensor_1d(sums, LEMOE_F64, 3)));
