@@ -3,6 +3,8 @@
 #include "kernels/base/mem.h"
 #include "kernels/ops_table.h"
 
+#include <string.h>
+
 /* Blocks of the device are aligned to this, so positions that are multiples of it are aligned too. */
 enum { ALIGNMENT = LEMOE_DEVICE_ALIGNMENT };
 
@@ -11,6 +13,13 @@ typedef struct block {
     size_t begin, n_bytes; /* begin: the arena position of its first byte */
 } block;
 
+/* Host memory beside a device's. It is given back with what was handed out before it up to `position`. */
+typedef struct host_piece {
+    char *data;
+    int64_t capacity;
+    size_t position;
+} host_piece;
+
 /* Positions grow over all blocks in order; a mark is a position. What a block has left when the next request does not
  * fit counts as handed out: it is what the request costs. */
 struct lemoe_arena {
@@ -18,6 +27,8 @@ struct lemoe_arena {
     size_t block_bytes, used, peak;
     block *blocks;
     int64_t n_block, capacity, current;
+    host_piece *pieces; /* n_piece are handed out; what is behind them is kept for the next use */
+    int64_t n_piece, n_kept, piece_capacity;
 };
 
 static size_t round_up(size_t n_bytes) { return (n_bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
@@ -33,7 +44,9 @@ lemoe_status lemoe_arena_create(lemoe_device *device, size_t block_bytes, lemoe_
 void lemoe_arena_destroy(lemoe_arena *arena) {
     if (!arena) return;
     for (int64_t i = 0; i < arena->n_block; i++) lemoe_device_free(arena->device, arena->blocks[i].data);
+    for (int64_t i = 0; i < arena->n_kept; i++) lemoe_mem_free(arena->pieces[i].data);
     lemoe_mem_free(arena->blocks);
+    lemoe_mem_free(arena->pieces);
     lemoe_mem_free(arena);
 }
 
@@ -90,6 +103,33 @@ lemoe_status lemoe_arena_vector(lemoe_arena *arena, lemoe_dtype dtype, int64_t n
     return lemoe_arena_tensor(arena, dtype, 1, &n, out);
 }
 
+/* The smallest piece of device memory keeps its place, so that a mark stands before it or behind it. */
+static lemoe_status push_piece(lemoe_arena *arena, size_t n_bytes, char **out) {
+    void *place = NULL;
+    LEMOE_TRY(lemoe_arena_alloc(arena, 0, &place));
+    LEMOE_TRY(lemoe_mem_grow(&arena->pieces, &arena->piece_capacity, arena->n_piece + 1, sizeof *arena->pieces));
+    host_piece *piece = &arena->pieces[arena->n_piece];
+    if (arena->n_piece == arena->n_kept) *piece = (host_piece){NULL, 0, 0};
+    if (arena->n_piece == arena->n_kept) arena->n_kept++;
+    LEMOE_TRY(lemoe_mem_grow(&piece->data, &piece->capacity, (int64_t)n_bytes + ALIGNMENT, 1));
+    piece->position = arena->used;
+    arena->n_piece++;
+    uintptr_t address = (uintptr_t)piece->data;
+    *out = piece->data + (round_up(address) - address);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_arena_host(lemoe_arena *arena, size_t n_bytes, void *out) {
+    char *data = NULL;
+    LEMOE_CHECK(n_bytes <= SIZE_MAX / 4, LEMOE_ERR_NOMEM, "no memory for %zu bytes", n_bytes);
+    if (lemoe_device_is_host(arena->device))
+        LEMOE_TRY(lemoe_arena_alloc(arena, n_bytes, (void **)&data));
+    else
+        LEMOE_TRY(push_piece(arena, n_bytes, &data));
+    memcpy(out, &data, sizeof data);
+    return LEMOE_OK;
+}
+
 size_t lemoe_arena_mark(const lemoe_arena *arena) { return arena->used; }
 
 void lemoe_arena_reset(lemoe_arena *arena, size_t mark) {
@@ -98,6 +138,7 @@ void lemoe_arena_reset(lemoe_arena *arena, size_t mark) {
     while (arena->current < arena->n_block &&
            mark >= arena->blocks[arena->current].begin + arena->blocks[arena->current].n_bytes)
         arena->current++;
+    while (arena->n_piece > 0 && arena->pieces[arena->n_piece - 1].position > mark) arena->n_piece--;
 }
 
 size_t lemoe_arena_used_bytes(const lemoe_arena *arena) { return arena->used; }

@@ -18,7 +18,7 @@ typedef struct lemoe_arena lemoe_arena;
 /* Local. block_bytes: how much is asked of the device at a time; larger requests get a block of their own. */
 lemoe_status lemoe_arena_create(lemoe_device *device, size_t block_bytes, lemoe_arena **out) LEMOE_MUST_CHECK;
 void lemoe_arena_destroy(lemoe_arena *arena);
-/* Local. 256-byte aligned memory, not cleared, valid until reset past it or destroy. */
+/* Local. 256-byte aligned device memory, not cleared, valid until reset past it or destroy. */
 lemoe_status lemoe_arena_alloc(lemoe_arena *arena, size_t n_bytes, void **out) LEMOE_MUST_CHECK;
 /* Local. A tensor of that shape in the arena, not cleared; n_dim sizes follow. */
 lemoe_status lemoe_arena_tensor(lemoe_arena *arena, lemoe_dtype dtype, int n_dim, const int64_t *shape,
@@ -26,6 +26,9 @@ lemoe_status lemoe_arena_tensor(lemoe_arena *arena, lemoe_dtype dtype, int n_dim
 lemoe_status lemoe_arena_matrix(lemoe_arena *arena, lemoe_dtype dtype, int64_t rows, int64_t columns,
                                 lemoe_tensor *out) LEMOE_MUST_CHECK;
 lemoe_status lemoe_arena_vector(lemoe_arena *arena, lemoe_dtype dtype, int64_t n, lemoe_tensor *out) LEMOE_MUST_CHECK;
+/* Local. Host memory with the life of what else the arena hands out: for what describes device memory and is read by
+ * the host. Aligned and uncleared as above; on a device that is the host it is the arena's own. */
+lemoe_status lemoe_arena_host(lemoe_arena *arena, size_t n_bytes, void *out) LEMOE_MUST_CHECK; /* out: any T** */
 /* Local. Everything handed out since `mark` is given back; blocks are kept for the next use. mark 0 is the beginning.
  */
 size_t lemoe_arena_mark(const lemoe_arena *arena);

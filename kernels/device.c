@@ -9,9 +9,8 @@ static const struct backend {
     const char *kind;
     const lemoe_memory_ops *memory;
     const lemoe_compute_ops *compute;
-    bool is_host;
 } backends[] = {
-    {"cpu", &lemoe_cpu_memory_ops, &lemoe_cpu_compute_ops, true},
+    {"cpu", &lemoe_cpu_memory_ops, &lemoe_cpu_compute_ops},
 };
 
 static const struct backend *find_backend(const char *kind) {
@@ -26,8 +25,7 @@ lemoe_status lemoe_device_open(const char *kind, int n_threads, lemoe_device **o
     LEMOE_CHECK(n_threads >= 1, LEMOE_ERR_ARG, "a device with %d threads; there must be one at least", n_threads);
     lemoe_device *device = NULL;
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *device, &device));
-    *device = (lemoe_device){
-        .kind = b->kind, .memory = b->memory, .compute = b->compute, .is_host = b->is_host, .n_threads = n_threads};
+    *device = (lemoe_device){.kind = b->kind, .memory = b->memory, .compute = b->compute, .n_threads = n_threads};
     lemoe_status status = b->memory->open(device);
     if (status != LEMOE_OK) {
         lemoe_mem_free(device);
@@ -45,7 +43,7 @@ void lemoe_device_close(lemoe_device *device) {
 
 const char *lemoe_device_kind(const lemoe_device *device) { return device->kind; }
 const char *lemoe_device_domain(const lemoe_device *device) { return device->domain; }
-bool lemoe_device_is_host(const lemoe_device *device) { return device->is_host; }
+bool lemoe_device_is_host(const lemoe_device *device) { return device->memory->is_host; }
 
 lemoe_status lemoe_device_alloc(lemoe_device *device, size_t n_bytes, void **out) {
     return device->memory->alloc(device, n_bytes, out);

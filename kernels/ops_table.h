@@ -17,6 +17,8 @@ extern "C" {
 enum { LEMOE_DEVICE_ALIGNMENT = 256 };
 
 typedef struct lemoe_memory_ops {
+    /* whether the host may read and write what alloc gives */
+    bool is_host;
     /* fills device->state and device->domain; kind, tables and n_threads are set */
     lemoe_status (*open)(lemoe_device *device);
     /* gives back what open and the ops kept in device->state */
@@ -119,7 +121,6 @@ struct lemoe_device {
     const char *kind;
     const lemoe_memory_ops *memory;
     const lemoe_compute_ops *compute;
-    bool is_host;
     int n_threads;
     char domain[256];
     void *state; /* the backend's own */

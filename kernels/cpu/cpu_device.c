@@ -89,6 +89,7 @@ static lemoe_status cpu_mem_info(lemoe_device *device, size_t *free_bytes, size_
 }
 
 const lemoe_memory_ops lemoe_cpu_memory_ops = {
+    .is_host = true,
     .open = cpu_open,
     .close = cpu_close,
     .alloc = cpu_alloc,

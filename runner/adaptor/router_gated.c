@@ -43,7 +43,7 @@ static lemoe_status train_frozen(void *router, lemoe_param *params, int64_t *n_p
 
 static lemoe_status score(lemoe_router_keys *k, const lemoe_units *units, lemoe_arena *arena, lemoe_route *out,
                           void **kept) {
-    LEMOE_TRY(lemoe_arena_alloc(arena, sizeof(lemoe_key_pass), kept));
+    LEMOE_TRY(lemoe_arena_host(arena, sizeof(lemoe_key_pass), kept));
     LEMOE_TRY(lemoe_router_keys_score(k, units->e, units->n, arena, *kept));
     return lemoe_router_keys_top(k, *kept, is_raw(k), out);
 }

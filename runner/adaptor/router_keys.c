@@ -78,7 +78,7 @@ lemoe_status lemoe_router_keys_score(const lemoe_router_keys *k, const float *e,
                                      lemoe_key_pass *out) {
     *out = (lemoe_key_pass){.n = n};
     size_t n_bytes = (size_t)n_router(k) * sizeof *out->scores;
-    LEMOE_TRY(lemoe_arena_alloc(arena, n_bytes, (void **)&out->scores));
+    LEMOE_TRY(lemoe_arena_host(arena, n_bytes, &out->scores));
     for (int64_t i = 0; i < n_router(k); i++)
         LEMOE_TRY(lemoe_key_router_forward(&k->routers[i], e, n, arena, &out->scores[i]));
     out->z = out->scores[0].z;

@@ -22,7 +22,7 @@ typedef struct lemoe_note {
 /* ---- routes of a pack, spread over its rows ---- */
 
 static lemoe_status take(lemoe_arena *arena, int64_t n, size_t item_bytes, void *out) {
-    return lemoe_arena_alloc(arena, (size_t)n * item_bytes, out);
+    return lemoe_arena_host(arena, (size_t)n * item_bytes, out);
 }
 
 static void map_rows(const lemoe_pack *pack, const lemoe_units *units, int64_t *unit_of_row) {

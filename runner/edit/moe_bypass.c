@@ -14,15 +14,15 @@ typedef struct moe_note {
 } moe_note;
 
 static lemoe_status make_note(const lemoe_moe *e, int64_t n_tok, lemoe_arena *arena, moe_note **out) {
-    LEMOE_TRY(lemoe_arena_alloc(arena, sizeof **out, (void **)out));
+    LEMOE_TRY(lemoe_arena_host(arena, sizeof **out, out));
     moe_note *note = *out;
-    LEMOE_TRY(lemoe_arena_alloc(arena, (size_t)e->n_expert * sizeof *note->lists, (void **)&note->lists));
-    LEMOE_TRY(lemoe_arena_alloc(arena, (size_t)e->n_expert * sizeof *note->dispatches, (void **)&note->dispatches));
+    LEMOE_TRY(lemoe_arena_host(arena, (size_t)e->n_expert * sizeof *note->lists, &note->lists));
+    LEMOE_TRY(lemoe_arena_host(arena, (size_t)e->n_expert * sizeof *note->dispatches, &note->dispatches));
     for (int64_t i = 0; i < e->n_expert; i++) {
         lemoe_row_list *list = &note->lists[i];
         *list = (lemoe_row_list){0};
-        LEMOE_TRY(lemoe_arena_alloc(arena, (size_t)n_tok * sizeof *list->row, (void **)&list->row));
-        LEMOE_TRY(lemoe_arena_alloc(arena, (size_t)n_tok * sizeof *list->weight, (void **)&list->weight));
+        LEMOE_TRY(lemoe_arena_host(arena, (size_t)n_tok * sizeof *list->row, &list->row));
+        LEMOE_TRY(lemoe_arena_host(arena, (size_t)n_tok * sizeof *list->weight, &list->weight));
     }
     return LEMOE_OK;
 }

@@ -126,10 +126,10 @@ static lemoe_status suffix_training(lemoe_llama *m, const lemoe_pack *pack, int6
 static lemoe_status make_trace(const lemoe_llama *m, int64_t cut, lemoe_arena *arena, lemoe_llama_trace **out) {
     lemoe_llama_trace *trace = NULL;
     size_t n_bytes = (size_t)(2 * m->config.n_layer) * sizeof *trace->blocks;
-    LEMOE_TRY(lemoe_arena_alloc(arena, sizeof *trace, (void **)&trace));
+    LEMOE_TRY(lemoe_arena_host(arena, sizeof *trace, &trace));
     *trace = (lemoe_llama_trace){.cut = cut};
     *out = trace;
-    return lemoe_arena_alloc(arena, n_bytes, (void **)&trace->blocks);
+    return lemoe_arena_host(arena, n_bytes, &trace->blocks);
 }
 
 static lemoe_status forward(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, bool training, lemoe_arena *arena,

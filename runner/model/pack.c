@@ -78,13 +78,6 @@ static lemoe_status upload_all(lemoe_arena *arena, const layout *l, int64_t d_mo
     return d_model ? upload_rows(arena, d_model, p) : LEMOE_OK;
 }
 
-/* Host-side index arrays live in the arena too; on a device that is not the host they need memory of their own kind. */
-static lemoe_status host_array(lemoe_arena *arena, int64_t n, int64_t **out) {
-    LEMOE_CHECK(lemoe_device_is_host(lemoe_arena_device(arena)), LEMOE_ERR_UNSUPPORTED,
-                "packs need an arena in host memory for their index arrays");
-    return lemoe_arena_alloc(arena, (size_t)n * sizeof **out, (void **)out);
-}
-
 lemoe_status lemoe_pack_build(lemoe_arena *arena, const lemoe_item *items, int64_t n_items, int64_t d_model,
                               lemoe_pack *out) {
     layout l = {0};
@@ -93,8 +86,8 @@ lemoe_status lemoe_pack_build(lemoe_arena *arena, const lemoe_item *items, int64
     count(items, n_items, out);
     LEMOE_CHECK(out->n_tok <= INT32_MAX, LEMOE_ERR_SHAPE, "a pack of %lld tokens is too long", (long long)out->n_tok);
     LEMOE_TRY_GOTO(reserve(&l, out));
-    LEMOE_TRY_GOTO(host_array(arena, n_items + 1, &l.start));
-    LEMOE_TRY_GOTO(host_array(arena, n_items + 1, &l.target_start));
+    LEMOE_TRY_GOTO(lemoe_arena_host(arena, (size_t)(n_items + 1) * sizeof *l.start, &l.start));
+    LEMOE_TRY_GOTO(lemoe_arena_host(arena, (size_t)(n_items + 1) * sizeof *l.target_start, &l.target_start));
     fill(items, &l, out);
     out->start = l.start;
     out->target_start = l.target_start;

@@ -105,7 +105,7 @@ static void run_pass(parallel *p, side *s, int64_t begin, int64_t end, pass *out
     lemoe_tensor weight;
     PAR(p, lemoe_pack_build(s->arena, s->items + begin, end - begin, d, &out->pack));
     PAR(p, lemoe_llama_forward(s->model, &out->pack, s->cut, true, s->arena, &out->out));
-    PAR(p, lemoe_arena_alloc(s->arena, (size_t)out->pack.n_target * sizeof(float), (void **)&out->margin));
+    PAR(p, lemoe_arena_host(s->arena, (size_t)out->pack.n_target * sizeof(float), &out->margin));
     margins(out, out->out.logits.shape[1]);
     PAR(p, lemoe_arena_vector(s->arena, LEMOE_F32, out->pack.n_target, &weight));
     for (int64_t i = 0; i < out->pack.n_target; i++) ((float *)weight.data)[i] = 1.0f / (float)out->pack.n_target;
