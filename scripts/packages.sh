@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# packages.sh [--report | --tests]: installs the Debian packages that building and running lemoe needs, with --report
-# those of the analysis scripts, with --tests those of the test suite (the analysis among them). Touches nothing when all are there. Debian 12 and Ubuntu 24.04 use the same names.
+# packages.sh [--report | --tests]: installs the Debian packages that building and running lemoe needs, with --report those
+# of the analysis scripts, with --tests those of the test suite (the analysis among them). Touches nothing when all are
+# there. Debian 12 and Ubuntu 24.04 use the same names.
 set -euo pipefail
 
 packages=(
@@ -21,7 +22,11 @@ test_packages=(
 )
 case "${1:-}" in
 --report) packages+=("${report_packages[@]}") ;;
---tests) packages+=("${test_packages[@]}") ;;
+--tests)
+    packages+=("${test_packages[@]}")
+    # The report is opened in a browser where the distribution packages one; Ubuntu's is a snap, and that test is skipped.
+    ! grep -qsx 'ID=debian' /etc/os-release || packages+=(chromium)
+    ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
