@@ -235,12 +235,13 @@ static lemoe_status put_cost(run *r, int64_t batch, double seconds) {
 }
 
 static void report_batch(const run *r, int64_t batch, const lemoe_eval_means *means) {
+    char trained[64] = ""; /* an editor that does not train has no loss */
     if (!r->is_first) return;
-    lemoe_log(LEMOE_LOG_INFO,
-              "%s: batch %lld of %lld: %lld updates, loss %.4f; immediate reliability %.3f generality %.3f "
-              "locality %.3f",
-              r->args->run_id, (long long)batch + 1, (long long)r->context.n_batch, (long long)r->batch_steps,
-              r->last_loss, means->reliability, means->generality, means->locality);
+    if (r->batch_steps > 0)
+        (void)snprintf(trained, sizeof trained, "%lld updates, loss %.4f; ", (long long)r->batch_steps, r->last_loss);
+    lemoe_log(LEMOE_LOG_INFO, "%s: batch %lld of %lld: %simmediate reliability %.3f generality %.3f locality %.3f",
+              r->args->run_id, (long long)batch + 1, (long long)r->context.n_batch, trained, means->reliability,
+              means->generality, means->locality);
 }
 
 /* The last milestone is taken from the final scores instead. */

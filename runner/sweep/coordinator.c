@@ -5,6 +5,7 @@
 #include "kernels/base/mem.h"
 
 #include <math.h>
+#include <stdio.h>
 
 /* A team is told its next run when this share of the present one is done: late enough for a good choice, early enough
  * that nobody waits for the answer. */
@@ -81,10 +82,11 @@ static void say_batch(lemoe_coordinator *c, lemoe_coordinator_team *t) {
     double now = lemoe_clock_seconds();
     if (isnan(m->immediate[0]) || now < t->next_line || lemoe_progress_is_tty(c->display)) return;
     t->next_line = now + batch_line_seconds;
-    lemoe_progress_say(c->display,
-                       "%s: batch %lld of %lld, loss %.4f; immediate reliability %.3f generality %.3f locality %.3f",
+    char loss[32] = ""; /* what does not train has none */
+    if (!isnan(m->loss)) (void)snprintf(loss, sizeof loss, ", loss %.4f", m->loss);
+    lemoe_progress_say(c->display, "%s: batch %lld of %lld%s; immediate reliability %.3f generality %.3f locality %.3f",
                        lemoe_coordinator_run(c, t->run)->run_id, (long long)m->n_batch_done, (long long)m->n_batch,
-                       m->loss, m->immediate[0], m->immediate[1], m->immediate[2]);
+                       loss, m->immediate[0], m->immediate[1], m->immediate[2]);
 }
 
 static lemoe_status take_progress(lemoe_coordinator *c, const lemoe_message *message) {
