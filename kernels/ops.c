@@ -37,7 +37,8 @@ static int64_t width(lemoe_tensor t) {
 }
 
 #define OPTIONAL(entry)                                                                                                \
-    LEMOE_CHECK(device->compute->entry, LEMOE_ERR_UNSUPPORTED, #entry ": not offered by device %s", device->kind)
+    LEMOE_CHECK(device->compute->entry, LEMOE_ERR_UNSUPPORTED, #entry ": not offered by device %s",                    \
+                device->backend->kind)
 #define F32(op, t, n)                LEMOE_TRY(want_count(op, #t, t, n, LEMOE_F32))
 #define I32(op, t, n)                LEMOE_TRY(want_count(op, #t, t, n, LEMOE_I32))
 #define MATRIX(op, t, rows, columns) LEMOE_TRY(want_matrix(op, #t, t, rows, columns))
@@ -302,6 +303,12 @@ lemoe_status lemoe_op_row_dot(lemoe_device *device, lemoe_tensor a, lemoe_tensor
 lemoe_status lemoe_op_sumsq(lemoe_device *device, lemoe_tensor x, double *out) {
     F32("sumsq", x, lemoe_tensor_count(&x));
     return device->compute->sumsq(device, x, out);
+}
+
+lemoe_status lemoe_op_sumsq_add(lemoe_device *device, lemoe_tensor x, lemoe_tensor total) {
+    F32("sumsq_add", x, lemoe_tensor_count(&x));
+    LEMOE_TRY(want_count("sumsq_add", "total", total, 1, LEMOE_F64));
+    return device->compute->sumsq_add(device, x, total);
 }
 
 lemoe_status lemoe_op_count_nonfinite(lemoe_device *device, lemoe_tensor x, int64_t *out) {

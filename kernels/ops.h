@@ -125,6 +125,8 @@ lemoe_status lemoe_op_row_dot(lemoe_device *device, lemoe_tensor a, lemoe_tensor
 
 /* *out = sum of squares in double, fixed order (host value). *out = number of elements that are NaN or infinite. */
 lemoe_status lemoe_op_sumsq(lemoe_device *device, lemoe_tensor x, double *out) LEMOE_MUST_CHECK;
+/* total[1] (fp64, on the device) += that sum: for several tensors in a row without waiting for each. */
+lemoe_status lemoe_op_sumsq_add(lemoe_device *device, lemoe_tensor x, lemoe_tensor total) LEMOE_MUST_CHECK;
 lemoe_status lemoe_op_count_nonfinite(lemoe_device *device, lemoe_tensor x, int64_t *out) LEMOE_MUST_CHECK;
 /* AdamW (Loshchilov & Hutter 2019, as torch.optim.AdamW): g = grad_scale * grad; m, v moments; step counts from 1;
  * w -= lr * weight_decay * w;  w -= lr * (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + eps). */

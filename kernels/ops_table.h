@@ -1,12 +1,13 @@
 /*
- * Private to kernels/: the two tables a backend fills in, and what stands behind lemoe_device. The front ends
- * (device.c, ops.c) check arguments once; a backend trusts shapes and types and computes. What the tensors mean is said
- * once, in ops.h. Every entry but those under "optional" is required; a missing optional one is an UNSUPPORTED error
- * that names op and backend. A new backend is a folder with two such tables and a row in device.c.
+ * Private to kernels/: the tables a backend fills in, and what stands behind lemoe_device. The front ends (device.c,
+ * ops.c, collective.c) check arguments once; a backend trusts shapes and types and computes. What the tensors mean is
+ * said once, in ops.h. Every entry but those under "optional" is required; a missing optional one is an UNSUPPORTED
+ * error that names op and backend. A new backend is a folder with such tables and a row in device.c.
  */
 #ifndef KERNELS_OPS_TABLE_H
 #define KERNELS_OPS_TABLE_H
 
+#include "kernels/collective.h"
 #include "kernels/ops.h"
 
 #ifdef __cplusplus
@@ -19,7 +20,7 @@ enum { LEMOE_DEVICE_ALIGNMENT = 256 };
 typedef struct lemoe_memory_ops {
     /* whether the host may read and write what alloc gives */
     bool is_host;
-    /* fills device->state and device->domain; kind, tables and n_threads are set */
+    /* fills device->state and device->domain; backend, index and n_threads are set */
     lemoe_status (*open)(lemoe_device *device);
     /* gives back what open and the ops kept in device->state */
     void (*close)(lemoe_device *device);
@@ -37,7 +38,38 @@ typedef struct lemoe_memory_ops {
     lemoe_status (*sync)(lemoe_device *device);
     /* free and total bytes this process may count on */
     lemoe_status (*mem_info)(lemoe_device *device, size_t *free_bytes, size_t *total_bytes);
+
+    /* ---- optional: pinned host memory; without, it is plain ---- */
+
+    lemoe_status (*host_alloc)(lemoe_device *device, size_t n_bytes, void **out);
+    void (*host_free)(lemoe_device *device, void *block);
+
+    /* ---- optional: room beside the arguments of operations ---- */
+
+    lemoe_status (*reserve_workspace)(lemoe_device *device, size_t n_bytes);
+    size_t (*workspace_bytes)(const lemoe_device *device);
+
+    /* ---- optional, all four or none: captured work ---- */
+
+    lemoe_status (*capture_begin)(lemoe_device *device);
+    lemoe_status (*capture_end)(lemoe_device *device, lemoe_graph **out);
+    lemoe_status (*replay)(lemoe_device *device, lemoe_graph *graph);
+    void (*graph_destroy)(lemoe_device *device, lemoe_graph *graph);
 } lemoe_memory_ops;
+
+/* As collective.h describes them; all required where a backend has the table. */
+typedef struct lemoe_collective_ops {
+    lemoe_status (*unique_id)(lemoe_device *device, lemoe_collective_id *out);
+    lemoe_status (*open)(lemoe_device *device, const lemoe_collective_id *id, int rank, int size,
+                         lemoe_collective **out);
+    int (*size)(const lemoe_collective *collective);
+    lemoe_status (*allreduce)(lemoe_device *device, lemoe_collective *collective, lemoe_reduction reduction,
+                              lemoe_tensor x);
+    lemoe_status (*allgather)(lemoe_device *device, lemoe_collective *collective, lemoe_tensor x, lemoe_tensor out);
+    lemoe_status (*broadcast)(lemoe_device *device, lemoe_collective *collective, int root, lemoe_tensor x);
+    void (*abort)(lemoe_device *device, lemoe_collective *collective);
+    void (*close)(lemoe_device *device, lemoe_collective *collective);
+} lemoe_collective_ops;
 
 typedef struct lemoe_compute_ops {
     /* ---- required: what every model and editor runs on ---- */
@@ -90,6 +122,8 @@ typedef struct lemoe_compute_ops {
 
     /* sum of squares in double, fixed order, to the host */
     lemoe_status (*sumsq)(lemoe_device *device, lemoe_tensor x, double *out);
+    /* total += the same, on the device */
+    lemoe_status (*sumsq_add)(lemoe_device *device, lemoe_tensor x, lemoe_tensor total);
     /* how many are NaN or infinite, to the host */
     lemoe_status (*count_nonfinite)(lemoe_device *device, lemoe_tensor x, int64_t *out);
     /* one AdamW update; step >= 1 */
@@ -117,18 +151,28 @@ typedef struct lemoe_compute_ops {
     lemoe_status (*row_dot)(lemoe_device *device, lemoe_tensor a, lemoe_tensor b, lemoe_tensor dot);
 } lemoe_compute_ops;
 
-struct lemoe_device {
+/* A kind of device. */
+typedef struct lemoe_backend {
     const char *kind;
     const lemoe_memory_ops *memory;
     const lemoe_compute_ops *compute;
-    int n_threads;
+    const lemoe_collective_ops *collective; /* optional */
+    /* as device.h describes them; describe is given an index inside */
+    lemoe_status (*count)(int *out);
+    lemoe_status (*describe)(int index, lemoe_device_info *out);
+    void (*describe_libraries)(lemoe_device_libraries *out);
+} lemoe_backend;
+
+struct lemoe_device {
+    const lemoe_backend *backend;
+    const lemoe_compute_ops *compute; /* the backend's; tests put another in its place */
+    int index, n_threads;
     char domain[256];
     void *state; /* the backend's own */
 };
 
-/* The backends: const tables, typed, no registration. */
-extern const lemoe_memory_ops lemoe_cpu_memory_ops;
-extern const lemoe_compute_ops lemoe_cpu_compute_ops;
+/* The backend that is always there: const tables, typed, no registration. */
+extern const lemoe_backend lemoe_cpu_backend;
 
 #ifdef __cplusplus
 }

@@ -23,12 +23,15 @@ static lemoe_status print_text(lemoe_status (*make)(char **out)) {
 
 static lemoe_status print_version(void) {
     lemoe_device *device = NULL;
+    lemoe_device_libraries cuda;
     LEMOE_TRY(lemoe_device_open("cpu", 1, &device));
-    (void)printf(
-        "lemoe %s\ncommit %s%s\nMPI    %s\nHDF5   %s\nCPU    %s\nCUDA   not in this build\nNCCL   not in this build\n",
-        LEMOE_VERSION, LEMOE_GIT_COMMIT, LEMOE_GIT_DIRTY ? " (with local changes)" : "", lemoe_launch_mpi_version(),
-        lemoe_results_hdf5_version(), lemoe_device_domain(device));
+    (void)printf("lemoe %s\ncommit %s%s\nMPI    %s\nHDF5   %s\nCPU    %s\n", LEMOE_VERSION, LEMOE_GIT_COMMIT,
+                 LEMOE_GIT_DIRTY ? " (with local changes)" : "", lemoe_launch_mpi_version(),
+                 lemoe_results_hdf5_version(), lemoe_device_domain(device));
     lemoe_device_close(device);
+    bool has_cuda = lemoe_device_describe_libraries("cuda", &cuda) == LEMOE_OK;
+    (void)printf("CUDA   %s\nNCCL   %s\n", has_cuda ? cuda.compute : lemoe_error_message(),
+                 has_cuda && cuda.collective[0] ? cuda.collective : "none");
     return LEMOE_OK;
 }
 

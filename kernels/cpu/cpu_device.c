@@ -88,7 +88,24 @@ static lemoe_status cpu_mem_info(lemoe_device *device, size_t *free_bytes, size_
     return LEMOE_OK;
 }
 
-const lemoe_memory_ops lemoe_cpu_memory_ops = {
+static lemoe_status cpu_count(int *out) {
+    *out = 1;
+    return LEMOE_OK;
+}
+
+static lemoe_status cpu_describe(int index, lemoe_device_info *out) {
+    size_t free_bytes = 0;
+    (void)index;
+    (void)snprintf(out->name, sizeof out->name, "CPU (%s)", instruction_set());
+    cpu_memory_info("/proc", "/sys/fs/cgroup", &free_bytes, &out->total_bytes);
+    return LEMOE_OK;
+}
+
+static void cpu_describe_libraries(lemoe_device_libraries *out) {
+    cpu_matmul_library(out->compute, sizeof out->compute);
+}
+
+static const lemoe_memory_ops memory_ops = {
     .is_host = true,
     .open = cpu_open,
     .close = cpu_close,
@@ -102,7 +119,7 @@ const lemoe_memory_ops lemoe_cpu_memory_ops = {
     .mem_info = cpu_mem_info,
 };
 
-const lemoe_compute_ops lemoe_cpu_compute_ops = {
+static const lemoe_compute_ops compute_ops = {
     .matmul = cpu_matmul,
     .cast = cpu_cast,
     .axpy = cpu_axpy,
@@ -121,6 +138,7 @@ const lemoe_compute_ops lemoe_cpu_compute_ops = {
     .xent_rowsum = cpu_xent_rowsum,
     .xent_bwd = cpu_xent_bwd,
     .sumsq = cpu_sumsq,
+    .sumsq_add = cpu_sumsq_add,
     .count_nonfinite = cpu_count_nonfinite,
     .adamw = cpu_adamw,
     .fill_normal = cpu_fill_normal,
@@ -131,4 +149,13 @@ const lemoe_compute_ops lemoe_cpu_compute_ops = {
     .rows_scatter_add = cpu_rows_scatter_add,
     .rows_scale = cpu_rows_scale,
     .row_dot = cpu_row_dot,
+};
+
+const lemoe_backend lemoe_cpu_backend = {
+    .kind = "cpu",
+    .memory = &memory_ops,
+    .compute = &compute_ops,
+    .count = cpu_count,
+    .describe = cpu_describe,
+    .describe_libraries = cpu_describe_libraries,
 };

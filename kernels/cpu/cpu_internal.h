@@ -164,6 +164,7 @@ lemoe_status cpu_rows_scale(lemoe_device *device, lemoe_tensor weight, lemoe_ten
 lemoe_status cpu_row_dot(lemoe_device *device, lemoe_tensor a, lemoe_tensor b, lemoe_tensor dot);
 
 lemoe_status cpu_sumsq(lemoe_device *device, lemoe_tensor x, double *out);
+lemoe_status cpu_sumsq_add(lemoe_device *device, lemoe_tensor x, lemoe_tensor total);
 lemoe_status cpu_count_nonfinite(lemoe_device *device, lemoe_tensor x, int64_t *out);
 lemoe_status cpu_adamw(lemoe_device *device, const lemoe_adamw_args *args);
 lemoe_status cpu_fill_normal(lemoe_device *device, const lemoe_fill_args *args);

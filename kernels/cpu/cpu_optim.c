@@ -55,6 +55,13 @@ lemoe_status cpu_sumsq(lemoe_device *device, lemoe_tensor x, double *out) {
     return sum_of_parts(device, x, sumsq_loop, out);
 }
 
+lemoe_status cpu_sumsq_add(lemoe_device *device, lemoe_tensor x, lemoe_tensor total) {
+    double sum = 0;
+    LEMOE_TRY(sum_of_parts(device, x, sumsq_loop, &sum));
+    *(double *)total.data += sum;
+    return LEMOE_OK;
+}
+
 lemoe_status cpu_count_nonfinite(lemoe_device *device, lemoe_tensor x, int64_t *out) {
     double count = 0; /* exact up to 2^53 */
     LEMOE_TRY(sum_of_parts(device, x, nonfinite_loop, &count));

@@ -5,7 +5,7 @@
 # what (Perl regular expression; a name that follows . or -> is a member of ours) | files that may | why
 rules=(
     'MPI_[A-Z]\w*|<mpi\.h>|runner/comm/*|MPI has one home, so that one rank needs none'
-    'nccl[A-Z]\w*|<nccl\.h>|runner/comm/comm_nccl.c|NCCL has one file'
+    'nccl[A-Z]\w*|<nccl\.h>|kernels/cuda/cuda_nccl.c|NCCL has one file'
     '(cblas|LAPACKE|dnnl|openblas|bli)_\w+|<cblas\.h>|kernels/cpu/*|the CPU library is behind kernels/ops.h'
     'omp_\w+|#\s*pragma omp|<omp\.h>|kernels/cpu/*|threads belong to the backend'
     '(cuda|cublas|cusolver)[A-Z]\w*|kernels/cuda/*|CUDA is behind kernels/ops.h'
@@ -17,8 +17,8 @@ rules=(
     '(exit|_exit|_Exit|quick_exit)\s*\(|runner/main.c runner/comm/*|a rank that leaves alone takes the job with it'
     'abort\s*\(|kernels/base/status.c|failed assertions of debug builds only'
     'assert\s*\(|(none)|LEMOE_ASSERT keeps to debug builds, LEMOE_CHECK returns'
-    '(getenv|secure_getenv)\s*\(|kernels/cpu/cpu_device.c runner/comm/team.c runner/io/lease.c runner/run/run_record.c runner/sweep/progress.c|what the environment can change is listed here'
-    'dlopen\s*\(|kernels/device.c|modules are opened in one place'
+    '(getenv|secure_getenv)\s*\(|kernels/cpu/cpu_device.c kernels/cuda_module.c runner/comm/team.c runner/io/lease.c runner/run/run_record.c runner/sweep/progress.c|what the environment can change is listed here'
+    'dlopen\s*\(|kernels/cuda_module.c|modules are opened in one place'
     '(rand|srand|random|srandom|drand48|lrand48)\s*\(|(none)|random numbers are counted (kernels/base/rng.h)'
     '(gets|strcpy|strcat|sprintf|vsprintf|strtok|atoi|atol|atof|alloca|system|popen)\s*\(|(none)|unbounded, unchecked or a shell'
 )

@@ -50,7 +50,7 @@ folder_of() {
 
 while IFS=: read -r file line include; do
     included=$(sed -E 's/.*"(.*)".*/\1/' <<<"$include")
-    [[ $included == lemoe_version.h ]] && continue # made by the build
+    [[ $included == lemoe_version.h || $included == lemoe_kernels_id.h ]] && continue # made by the build
     from=$(folder_of "$file") to=$(folder_of "$included")
     if [[ ! -e $included ]]; then
         complain "$file:$line: \"$included\" is not a path from the root"

@@ -13,6 +13,13 @@ void parity_guards(ops_test *t) {
         for (int64_t i = 0; i < n; i++) want += (double)x[i] * (double)x[i];
         OPS(lemoe_op_sumsq(t->device, tx, &got));
         ops_true(t, "sumsq", fabs(got - want) <= 1e-12 * want);
+        double sum = 3.0;
+        lemoe_tensor total;
+        OPS(lemoe_arena_vector(t->arena, LEMOE_F64, 1, &total));
+        OPS(lemoe_device_upload(t->device, total.data, &sum, sizeof sum));
+        OPS(lemoe_op_sumsq_add(t->device, tx, total));
+        OPS(lemoe_device_download(t->device, &sum, total.data, sizeof sum));
+        ops_true(t, "sumsq_add", sum == 3.0 + got);
         OPS(lemoe_op_count_nonfinite(t->device, tx, &bad));
         ops_true(t, "count_nonfinite of none", bad == 0);
         if (n < 3) continue;

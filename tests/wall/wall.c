@@ -57,10 +57,10 @@ static lemoe_status wall_open(lemoe_device *device) {
         outside = reserve(PROT_NONE);
         inside = reserve(PROT_READ | PROT_WRITE);
     }
-    return lemoe_cpu_memory_ops.open(device);
+    return lemoe_cpu_backend.memory->open(device);
 }
 
-static void wall_close(lemoe_device *device) { lemoe_cpu_memory_ops.close(device); }
+static void wall_close(lemoe_device *device) { lemoe_cpu_backend.memory->close(device); }
 
 /* Poisoned, since a GPU's memory is not zero either: as much of it as a test uses. */
 static lemoe_status wall_alloc(lemoe_device *device, size_t n_bytes, void **out) {
@@ -110,13 +110,13 @@ static lemoe_status wall_zero(lemoe_device *device, void *block, size_t n_bytes)
     return LEMOE_OK;
 }
 
-static lemoe_status wall_sync(lemoe_device *device) { return lemoe_cpu_memory_ops.sync(device); }
+static lemoe_status wall_sync(lemoe_device *device) { return lemoe_cpu_backend.memory->sync(device); }
 
 static lemoe_status wall_mem_info(lemoe_device *device, size_t *free_bytes, size_t *total_bytes) {
-    return lemoe_cpu_memory_ops.mem_info(device, free_bytes, total_bytes);
+    return lemoe_cpu_backend.memory->mem_info(device, free_bytes, total_bytes);
 }
 
-const lemoe_memory_ops wall_memory_ops = {
+static const lemoe_memory_ops wall_memory_ops = {
     .is_host = false,
     .open = wall_open,
     .close = wall_close,
@@ -132,7 +132,7 @@ const lemoe_memory_ops wall_memory_ops = {
 
 /* ---- operations: the CPU's, on translated tensors ---- */
 
-#define CPU(call) (wall_count.n_op++, lemoe_cpu_compute_ops.call)
+#define CPU(call) (wall_count.n_op++, lemoe_cpu_backend.compute->call)
 
 static lemoe_status wall_matmul(lemoe_device *d, const lemoe_matmul_args *args) {
     lemoe_matmul_args a = *args;
@@ -205,6 +205,9 @@ static lemoe_status wall_xent_bwd(lemoe_device *d, lemoe_tensor logits, lemoe_te
 }
 
 static lemoe_status wall_sumsq(lemoe_device *d, lemoe_tensor x, double *out) { return CPU(sumsq(d, in(x), out)); }
+static lemoe_status wall_sumsq_add(lemoe_device *d, lemoe_tensor x, lemoe_tensor total) {
+    return CPU(sumsq_add(d, in(x), in(total)));
+}
 static lemoe_status wall_count_nonfinite(lemoe_device *d, lemoe_tensor x, int64_t *out) {
     return CPU(count_nonfinite(d, in(x), out));
 }
@@ -243,7 +246,7 @@ static lemoe_status wall_row_dot(lemoe_device *d, lemoe_tensor a, lemoe_tensor b
     return CPU(row_dot(d, in(a), in(b), in(dot)));
 }
 
-const lemoe_compute_ops wall_compute_ops = {
+static const lemoe_compute_ops wall_compute_ops = {
     .matmul = wall_matmul,
     .cast = wall_cast,
     .axpy = wall_axpy,
@@ -262,6 +265,7 @@ const lemoe_compute_ops wall_compute_ops = {
     .xent_rowsum = wall_xent_rowsum,
     .xent_bwd = wall_xent_bwd,
     .sumsq = wall_sumsq,
+    .sumsq_add = wall_sumsq_add,
     .count_nonfinite = wall_count_nonfinite,
     .adamw = wall_adamw,
     .fill_normal = wall_fill_normal,
@@ -272,4 +276,17 @@ const lemoe_compute_ops wall_compute_ops = {
     .rows_scatter_add = wall_rows_scatter_add,
     .rows_scale = wall_rows_scale,
     .row_dot = wall_row_dot,
+};
+
+static lemoe_status wall_count_devices(int *out) { return lemoe_cpu_backend.count(out); }
+static lemoe_status wall_describe(int index, lemoe_device_info *out) { return lemoe_cpu_backend.describe(index, out); }
+static void wall_describe_libraries(lemoe_device_libraries *out) { lemoe_cpu_backend.describe_libraries(out); }
+
+const lemoe_backend wall_backend = {
+    .kind = "cpu",
+    .memory = &wall_memory_ops,
+    .compute = &wall_compute_ops,
+    .count = wall_count_devices,
+    .describe = wall_describe,
+    .describe_libraries = wall_describe_libraries,
 };

@@ -1,4 +1,3 @@
 /* kernels/device.c on the walled tables: every device that a program opens is behind the wall. */
-#define lemoe_cpu_memory_ops  wall_memory_ops
-#define lemoe_cpu_compute_ops wall_compute_ops
+#define lemoe_cpu_backend wall_backend
 #include "kernels/device.c"

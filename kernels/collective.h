@@ -1,0 +1,51 @@
+/*
+ * Collectives that a device offers on its own memory (NCCL behind "cuda"): stream-ordered with its operations, nothing
+ * staged through the host. Optional: a device without them, the CPU among these, leaves communication to the caller.
+ * runner/comm decides which ranks form a group, carries the group's id between them, and is the only user.
+ *
+ * Everything but unique_id, abort and close is Collective: all ranks of the group call it in the same order, with equal
+ * counts and types. Calls return when the work is queued; results are there for later operations and downloads, errors
+ * of peers show up in lemoe_device_sync. Reductions have a fixed order for one group, layout and library version.
+ */
+#ifndef KERNELS_COLLECTIVE_H
+#define KERNELS_COLLECTIVE_H
+
+#include "kernels/device.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { LEMOE_COLLECTIVE_ID_BYTES = 128 };
+typedef struct lemoe_collective_id {
+    char bytes[LEMOE_COLLECTIVE_ID_BYTES];
+} lemoe_collective_id;
+typedef enum lemoe_reduction { LEMOE_REDUCE_SUM = 0, LEMOE_REDUCE_MAX } lemoe_reduction;
+typedef struct lemoe_collective lemoe_collective;
+
+/* Whether the device has collectives. Everything below fails with UNSUPPORTED where it has none. */
+bool lemoe_collective_offered(const lemoe_device *device);
+/* Local. Made by one rank, carried to the others as plain bytes, then opened by all. Errors: COMM, from the library. */
+lemoe_status lemoe_collective_unique_id(lemoe_device *device, lemoe_collective_id *out) LEMOE_MUST_CHECK;
+/* Collective; waits for all ranks of the group. Ranks must hold different devices (lemoe_device_info.id). The caller
+ * closes it before the device. Errors: COMM. */
+lemoe_status lemoe_collective_open(lemoe_device *device, const lemoe_collective_id *id, int rank, int size,
+                                   lemoe_collective **out) LEMOE_MUST_CHECK;
+/* Collective. In place; fp32, fp64, bf16, fp16, int32 or int64. Errors: COMM. */
+lemoe_status lemoe_collective_allreduce(lemoe_device *device, lemoe_collective *collective, lemoe_reduction reduction,
+                                        lemoe_tensor x) LEMOE_MUST_CHECK;
+/* Collective. out holds size times the elements of x, in rank order, and does not overlap it. Errors: SHAPE, COMM. */
+lemoe_status lemoe_collective_allgather(lemoe_device *device, lemoe_collective *collective, lemoe_tensor x,
+                                        lemoe_tensor out) LEMOE_MUST_CHECK;
+/* Collective. From rank root to all, in place. Errors: COMM. */
+lemoe_status lemoe_collective_broadcast(lemoe_device *device, lemoe_collective *collective, int root,
+                                        lemoe_tensor x) LEMOE_MUST_CHECK;
+/* Local. Gives up what is under way, for a rank that cannot reach its team's next call; close it afterwards. */
+void lemoe_collective_abort(lemoe_device *device, lemoe_collective *collective);
+/* Collective but after abort. NULL is fine. */
+void lemoe_collective_close(lemoe_device *device, lemoe_collective *collective);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
