@@ -7,12 +7,13 @@
 
 lemoe_status lemoe_comm_create(const lemoe_comm_ops *ops, int rank, int size, void *handle, lemoe_comm **out) {
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof **out, out));
-    **out = (lemoe_comm){ops, rank, size, handle};
+    **out = (lemoe_comm){.ops = ops, .rank = rank, .size = size, .handle = handle};
     return LEMOE_OK;
 }
 
 void lemoe_comm_close(lemoe_comm *comm) {
     if (!comm) return;
+    lemoe_comm_detach(comm);
     comm->ops->close(comm);
     lemoe_mem_free(comm);
 }
@@ -20,19 +21,19 @@ void lemoe_comm_close(lemoe_comm *comm) {
 int lemoe_comm_rank(const lemoe_comm *comm) { return comm->rank; }
 int lemoe_comm_size(const lemoe_comm *comm) { return comm->size; }
 
-static lemoe_status check_reducible(lemoe_tensor x) {
+lemoe_status lemoe_comm_check_reducible(lemoe_tensor x) {
     LEMOE_CHECK(x.dtype == LEMOE_F32 || x.dtype == LEMOE_F64 || x.dtype == LEMOE_I32, LEMOE_ERR_ARG,
                 "a reduction of %s is not offered", lemoe_dtype_name(x.dtype));
     return LEMOE_OK;
 }
 
 lemoe_status lemoe_comm_allreduce_sum(lemoe_comm *comm, lemoe_tensor x) {
-    LEMOE_TRY(check_reducible(x));
+    LEMOE_TRY(lemoe_comm_check_reducible(x));
     return comm->ops->allreduce(comm, x, false);
 }
 
 lemoe_status lemoe_comm_allreduce_max(lemoe_comm *comm, lemoe_tensor x) {
-    LEMOE_TRY(check_reducible(x));
+    LEMOE_TRY(lemoe_comm_check_reducible(x));
     return comm->ops->allreduce(comm, x, true);
 }
 

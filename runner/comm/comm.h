@@ -1,15 +1,14 @@
 /*
- * What tensor parallelism needs, and no more: a team of ranks that reduce, gather and broadcast tensors.
- * Implementations: self (one rank, real) and mpi. Element counts, never bytes. Tensors lie in memory that the host can
- * read and write, which on the CPU is the device's memory as well.
+ * What tensor parallelism needs, and no more: a team of ranks that reduce, gather and broadcast tensors. Element
+ * counts, never bytes. Tensors lie in host memory (implementations: self, one rank and real, and mpi), but for the
+ * reductions named after the device: those take tensors of the device that was attached, which the host may not reach.
  *
  * Every function that moves data is Collective on the comm: all its ranks call it in the same order with equal counts.
  */
 #ifndef RUNNER_COMM_COMM_H
 #define RUNNER_COMM_COMM_H
 
-#include "kernels/base/status.h"
-#include "kernels/base/tensor.h"
+#include "kernels/device.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -36,6 +35,29 @@ lemoe_status lemoe_comm_allgather(lemoe_comm *comm, lemoe_tensor x, lemoe_tensor
 lemoe_status lemoe_comm_broadcast(lemoe_comm *comm, int root, lemoe_tensor x) LEMOE_MUST_CHECK;
 /* Collective. Host bytes from rank root to all, any length. */
 lemoe_status lemoe_comm_broadcast_bytes(lemoe_comm *comm, int root, void *bytes, size_t n_bytes) LEMOE_MUST_CHECK;
+/* ---- tensors of a device ---- */
+
+/* Collective. From now on the comm reduces tensors of this device too, by the shortest way there is: in place where the
+ * host reaches its memory; between the devices themselves where they offer that and each rank has one of its own
+ * (NCCL); else staged, through pinned host memory and the team's own reduction, whose bits it has. device_id: what
+ * tells devices apart (lemoe_device_info.id). The device is borrowed until detach, or close of the comm. Errors, agreed
+ * on: COMM from the device's library; NOMEM; STATE when another device is attached. */
+lemoe_status lemoe_comm_attach(lemoe_comm *comm, lemoe_device *device, const char *device_id) LEMOE_MUST_CHECK;
+/* Collective where ranks' devices talk to each other, else Local. Fine when nothing is attached. */
+void lemoe_comm_detach(lemoe_comm *comm);
+/* Local. The attached device; NULL: none. */
+lemoe_device *lemoe_comm_device(const lemoe_comm *comm);
+/* Local. "host", "staged" or "direct": how tensors of the device are reduced. */
+const char *lemoe_comm_transport_name(const lemoe_comm *comm);
+/* Local. Whether a reduction of the device's tensors is queued like an operation, so that it may be captured with them:
+ * direct, and a single rank, where there is nothing to do. */
+bool lemoe_comm_stays_on_device(const lemoe_comm *comm);
+/* Collective. As allreduce, for tensors of the attached device; a comm without one takes memory to be the host's. */
+lemoe_status lemoe_comm_device_sum(lemoe_comm *comm, lemoe_tensor x) LEMOE_MUST_CHECK;
+lemoe_status lemoe_comm_device_max(lemoe_comm *comm, lemoe_tensor x) LEMOE_MUST_CHECK;
+
+/* ---- leaving together ---- */
+
 /* Collective. All ranks pass their local status; all get the same: OK when every one is OK, else the code of the lowest
  * failing rank, with that rank's message recorded on all ("rank 2: ..."; the first rank's, which is everybody's where
  * all ranks fail alike, as it is). How a team leaves together. */

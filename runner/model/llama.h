@@ -24,7 +24,8 @@ typedef struct lemoe_llama_args {
 
 /* Collective. Reads only this rank's slices, as views of the mapped file where type, layout and device allow. Errors
  * (agreed on all ranks): those of config and safetensors; SHAPE when a dimension does not split over the team, by
- * number. *out is the caller's to close; device and comm have to outlive it. */
+ * number. *out is the caller's to close; device and comm have to outlive it. Where there are several ranks and the host
+ * does not reach the device's memory, the device is attached to the comm (lemoe_comm_attach), or it is ARG. */
 lemoe_status lemoe_llama_open(const lemoe_llama_args *args, lemoe_llama **out) LEMOE_MUST_CHECK;
 /* Local. NULL is fine. */
 void lemoe_llama_close(lemoe_llama *model);

@@ -75,7 +75,7 @@ bool llama_has_tap(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix)
 
 /* Collective. y becomes the sum of all ranks' y: after a row-parallel product, or for an input gradient. */
 static inline lemoe_status llama_reduce(const lemoe_llama *model, lemoe_tensor y) {
-    return lemoe_comm_size(model->comm) > 1 ? lemoe_comm_allreduce_sum(model->comm, y) : LEMOE_OK;
+    return lemoe_comm_size(model->comm) > 1 ? lemoe_comm_device_sum(model->comm, y) : LEMOE_OK;
 }
 
 /* Collective. One block: y = x + block(x); trace NULL when no backward follows. at_targets, of an attention: y has the

@@ -254,6 +254,9 @@ lemoe_status lemoe_llama_folder_fingerprint(const char *folder, char out[33], in
 /* ---- life ---- */
 
 static lemoe_status open_here(const lemoe_llama_args *args, lemoe_llama *model) {
+    LEMOE_CHECK(lemoe_comm_size(args->comm) == 1 || lemoe_device_is_host(args->device) ||
+                    lemoe_comm_device(args->comm) == args->device,
+                LEMOE_ERR_ARG, "the model's device is not attached to its team");
     LEMOE_TRY(lemoe_llama_config_read(args->folder, &model->config));
     LEMOE_TRY(lemoe_llama_check_split(&model->config, lemoe_comm_size(args->comm)));
     take_shares(model);

@@ -19,11 +19,11 @@ static lemoe_status reduce_argmax(lemoe_llama *m, lemoe_tensor row_max, lemoe_te
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *id, &id));
     LEMOE_TRY_GOTO(lemoe_device_download(m->device, local, row_max.data, (size_t)n * sizeof *local));
     LEMOE_TRY_GOTO(lemoe_device_download(m->device, id, argmax.data, (size_t)n * sizeof *id));
-    LEMOE_TRY_GOTO(lemoe_comm_allreduce_max(m->comm, row_max));
+    LEMOE_TRY_GOTO(lemoe_comm_device_max(m->comm, row_max));
     LEMOE_TRY_GOTO(lemoe_device_download(m->device, global, row_max.data, (size_t)n * sizeof *global));
     for (int64_t i = 0; i < n; i++) id[i] = local[i] == global[i] ? -id[i] : INT32_MIN; /* the lowest id as a maximum */
     LEMOE_TRY_GOTO(lemoe_device_upload(m->device, argmax.data, id, (size_t)n * sizeof *id));
-    LEMOE_TRY_GOTO(lemoe_comm_allreduce_max(m->comm, argmax));
+    LEMOE_TRY_GOTO(lemoe_comm_device_max(m->comm, argmax));
     LEMOE_TRY_GOTO(lemoe_device_download(m->device, id, argmax.data, (size_t)n * sizeof *id));
     for (int64_t i = 0; i < n; i++) id[i] = -id[i];
     LEMOE_TRY_GOTO(lemoe_device_upload(m->device, argmax.data, id, (size_t)n * sizeof *id));

@@ -29,7 +29,7 @@ lemoe_status lemoe_adamw_zero_grad(lemoe_arena *arena, lemoe_param *params, int6
 
 static lemoe_status reduce_partial(lemoe_comm *comm, const lemoe_param *params, int64_t n_params) {
     for (int64_t i = 0; i < n_params && lemoe_comm_size(comm) > 1; i++)
-        if (params[i].place == LEMOE_PARAM_PARTIAL) LEMOE_TRY(lemoe_comm_allreduce_sum(comm, params[i].grad));
+        if (params[i].place == LEMOE_PARAM_PARTIAL) LEMOE_TRY(lemoe_comm_device_sum(comm, params[i].grad));
     return LEMOE_OK;
 }
 

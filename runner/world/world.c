@@ -39,6 +39,7 @@ static void close_model(lemoe_world *world) {
     close_data(world);
     lemoe_tokenizer_close(world->tokenizer);
     lemoe_llama_close(world->model);
+    lemoe_comm_detach(world->comm);
     lemoe_device_close(world->device);
     world->tokenizer = NULL;
     world->model = NULL;
@@ -68,6 +69,7 @@ static bool same_data(const lemoe_config *a, const lemoe_config *b) {
 static lemoe_status open_model(lemoe_world *world, const lemoe_config *config) {
     const char *kind = strcmp(config->parallel.device, "auto") == 0 ? "cpu" : config->parallel.device;
     LEMOE_TRY(lemoe_comm_agree(world->comm, lemoe_device_open(kind, (int)config->parallel.threads, &world->device)));
+    LEMOE_TRY(lemoe_comm_attach(world->comm, world->device, ""));
     lemoe_llama_args args = {config->model.path, config->model.dtype, world->device, world->comm};
     LEMOE_TRY(lemoe_llama_open(&args, &world->model));
     int64_t n_vocab = lemoe_llama_config_of(world->model)->n_vocab;

@@ -158,6 +158,7 @@ static inline lemoe_status tiny_world_open(const char *folder, const tiny_shape 
                                            lemoe_comm *comm, tiny_world *w) {
     *w = (tiny_world){.comm = comm};
     LEMOE_TRY(lemoe_device_open("cpu", 1, &w->device));
+    LEMOE_TRY(lemoe_comm_attach(comm, w->device, ""));
     LEMOE_TRY(lemoe_arena_create(w->device, 1 << 20, &w->arena));
     lemoe_llama_args args = {folder, dtype, w->device, comm};
     LEMOE_TRY(lemoe_llama_open(&args, &w->model));
@@ -177,6 +178,7 @@ static inline void tiny_world_close(tiny_world *w) {
     lemoe_prefix_cache_close(w->cache);
     lemoe_llama_close(w->model);
     lemoe_arena_destroy(w->arena);
+    if (w->comm) lemoe_comm_detach(w->comm);
     lemoe_device_close(w->device);
     *w = (tiny_world){0};
 }

@@ -1,11 +1,12 @@
 /*
  * Prints the bits of everything that editors, routers, the evaluator, state and saved adaptors compute on a tiny model:
  *
- *     wall_trace FOLDER        works in a folder that exists; lines on standard output
+ *     wall_trace FOLDER        works in a folder that exists; lines on standard output, of the first rank
  *
- * Built twice, on the CPU and on the CPU behind a wall (wall.h): the two outputs have to be equal (compare.sh).
+ * Built twice, on the CPU and on the CPU behind a wall (wall.h): the two outputs have to be equal (compare.sh), with
+ * one rank and with several, whose reductions are staged through the host behind the wall.
  */
-#include "runner/edit/edit_loop.h"
+#include "runner/comm/team.h"
 #include "runner/eval/score.h"
 #include "tests/unit/tiny_editor.h"
 
@@ -104,7 +105,8 @@ static lemoe_status visit(void *context, lemoe_state *state) {
 
 /* Saved, and loaded into a fresh editor, which then scores the same. */
 static void trace_state(const char *folder, tiny_world *w, tiny_editor *e, const char *settings) {
-    lemoe_state_folder place = {folder, 0, NULL, 0, 0}, again = {folder, 0, NULL, 0, 0};
+    int rank = lemoe_comm_rank(w->comm);
+    lemoe_state_folder place = {folder, rank, NULL, 0, 0}, again = {folder, rank, NULL, 0, 0};
     lemoe_state *state = NULL;
     tiny_editor fresh = {0};
     DO(lemoe_state_save(&place, "wall", visit, e));
@@ -164,12 +166,14 @@ static const char *const settings_of_editors[] = {
 int main(int argc, char **argv) {
     static const tiny_shape mistral = {24, 40, 3, 4, 2, 37, 4, true, LEMOE_BF16};
     static const tiny_shape *const shapes[] = {&mistral, &tiny_llama};
-    lemoe_comm *comm = NULL;
+    lemoe_launch *launch = NULL;
     tiny_world w;
-    if (argc != 2) return 1;
-    DO(lemoe_comm_self(&comm));
+    DO(lemoe_launch_open(&argc, &argv, &launch));
+    lemoe_comm *comm = lemoe_launch_world(launch);
+    bool is_first = lemoe_comm_rank(comm) == 0;
+    if (argc != 2 || (!is_first && !freopen("/dev/null", "w", stdout))) return 1;
     for (int s = 0; s < 2; s++) {
-        DO(tiny_model_write(argv[1], shapes[s]));
+        DO(lemoe_comm_agree(comm, is_first ? tiny_model_write(argv[1], shapes[s]) : LEMOE_OK));
         DO(tiny_world_open(argv[1], shapes[s], shapes[s]->dtype, comm, &w));
         (void)printf("shape %d\n", s);
         for (int64_t cut = 0; cut <= 6; cut++) trace_engine(&w, cut);
@@ -177,6 +181,6 @@ int main(int argc, char **argv) {
             trace_editor(argv[1], &w, settings_of_editors[i]);
         tiny_world_close(&w);
     }
-    lemoe_comm_close(comm);
+    lemoe_launch_close(launch);
     return 0;
 }
