@@ -43,6 +43,13 @@ typedef enum lemoe_granularity {
     LEMOE_GRANULARITY_ENTITY,
     LEMOE_GRANULARITY_TOKEN
 } lemoe_granularity;
+/* What edits are clustered by (docs/method.md 3): the mean embedding of the prompt's tokens without BOS; of the
+ * subject's, where there is one; the row at the cut of the prompt's last token. */
+typedef enum lemoe_order_features {
+    LEMOE_ORDER_EMBEDDING_MEAN,
+    LEMOE_ORDER_ENTITY_MEAN,
+    LEMOE_ORDER_LAST_HIDDEN
+} lemoe_order_features;
 typedef enum lemoe_gate { LEMOE_GATE_RAW, LEMOE_GATE_RENORM } lemoe_gate;
 /* Which inputs go to no expert: none; those too far from every stored edit; those nearest to a key of their own. */
 typedef enum lemoe_null_route { LEMOE_NULL_NONE, LEMOE_NULL_COSINE, LEMOE_NULL_KEY } lemoe_null_route;
@@ -136,8 +143,8 @@ typedef struct lemoe_config {
         double norm_constraint; /* largest change of one weight; 0 = off */
     } ft_m;
     struct {
-        lemoe_text planner;  /* a name of the planner table */
-        lemoe_text features; /* embedding_mean */
+        lemoe_text planner; /* a name of the planner table */
+        lemoe_order_features features;
         uint64_t seed;
         int64_t restarts;
     } order;

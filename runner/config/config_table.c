@@ -103,8 +103,10 @@ static const lemoe_key_choice expert_inits[] = {
     {NULL,             0                        }
 };
 static const lemoe_key_choice order_features[] = {
-    {"embedding_mean", 0},
-    {NULL,             0}
+    {"embedding_mean", LEMOE_ORDER_EMBEDDING_MEAN},
+    {"entity_mean",    LEMOE_ORDER_ENTITY_MEAN   },
+    {"last_hidden",    LEMOE_ORDER_LAST_HIDDEN   },
+    {NULL,             0                         }
 };
 static const lemoe_key_choice scorers[] = {
     {"tok", 0},
@@ -256,8 +258,9 @@ static const lemoe_config_key table[] = {
     OTHER("order.planner", LEMOE_KEY_PLANNER, "file", order.planner, VALUE,
           "order of the edits: `file`, `random`, `kmeans`, `hierarchical` or `round_robin` (clusters spread over all "
           "batches), as far as this build has them"),
-    WORD("order.features", "embedding_mean", order_features, order.features, VALUE,
-         "what edits are clustered by"),
+    CHOICE("order.features", "embedding_mean", order_features, order.features, VALUE,
+           "what edits are clustered by: mean embedding of the prompt or of its subject; or the hidden state that the "
+           "lowest edited layer reads at the prompt's last token, which needs the model and is worked out by the team"),
     OTHER("order.seed", LEMOE_KEY_SEED, "0", order.seed, VALUE, "seed of the order"),
     INTEGER("order.restarts", "10", 1, 10000, order.restarts, VALUE, "restarts of k-means; the best one is kept"),
 

@@ -111,12 +111,11 @@ static void cut(tree *t, int64_t k) {
     }
 }
 
-lemoe_status lemoe_order_hierarchical(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan) {
+lemoe_status lemoe_order_hierarchical(const lemoe_plan_args *args, const double *gram, lemoe_plan *plan) {
     lemoe_status status = LEMOE_OK;
     int64_t n = plan->n_edit, k = plan->n_batch;
-    double *gram = NULL, *distance = NULL, *inner = NULL;
+    double *distance = NULL, *inner = NULL;
     tree t = {0};
-    LEMOE_TRY_GOTO(lemoe_plan_gram(rows, &gram));
     LEMOE_TRY_GOTO(create(gram, n, &t));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n, (size_t)k * sizeof *distance, &distance));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(k, sizeof *inner, &inner));
@@ -127,7 +126,6 @@ lemoe_status lemoe_order_hierarchical(const lemoe_plan_args *args, const lemoe_p
     LEMOE_TRY_GOTO(lemoe_plan_from_clusters(&clusters, args->batch_size, plan));
 out:
     destroy(&t);
-    lemoe_mem_free(gram);
     lemoe_mem_free(distance);
     lemoe_mem_free(inner);
     return status;

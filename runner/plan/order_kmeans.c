@@ -120,11 +120,10 @@ out:
     return status;
 }
 
-lemoe_status lemoe_order_kmeans(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan) {
+lemoe_status lemoe_order_kmeans(const lemoe_plan_args *args, const double *gram, lemoe_plan *plan) {
     lemoe_status status = LEMOE_OK;
     int64_t n = plan->n_edit, k = plan->n_batch, *label = NULL;
-    double *gram = NULL, *distance = NULL;
-    LEMOE_TRY_GOTO(lemoe_plan_gram(rows, &gram));
+    double *distance = NULL;
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *label, &label));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n, (size_t)k * sizeof *distance, &distance));
     LEMOE_TRY_GOTO(lemoe_plan_kmeans(args, gram, n, k, label, distance));
@@ -133,6 +132,5 @@ lemoe_status lemoe_order_kmeans(const lemoe_plan_args *args, const lemoe_plan_ro
 out:
     lemoe_mem_free(label);
     lemoe_mem_free(distance);
-    lemoe_mem_free(gram);
     return status;
 }

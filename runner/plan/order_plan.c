@@ -34,17 +34,13 @@ const char *const *lemoe_plan_names(void) {
     return names;
 }
 
-bool lemoe_plan_needs_features(const char *name) {
-    const planner *found = find(name);
-    return found && found->needs_features;
-}
-
 static lemoe_status check(const lemoe_plan_args *args, const planner *found) {
     LEMOE_CHECK(found, LEMOE_ERR_CONFIG, "order.planner: no planner is called '%s'", args->planner);
     LEMOE_CHECK(args->n_edit > 0 && args->batch_size > 0, LEMOE_ERR_ARG, "a plan of %lld edits in batches of %lld",
                 (long long)args->n_edit, (long long)args->batch_size);
-    LEMOE_CHECK(args->features || !found->needs_features, LEMOE_ERR_ARG, "planner %s needs features", found->name);
-    LEMOE_CHECK(!args->features || args->d > 0, LEMOE_ERR_ARG, "planning features of width %lld", (long long)args->d);
+    LEMOE_CHECK(args->space || !found->needs_features, LEMOE_ERR_ARG, "planner %s needs features", found->name);
+    LEMOE_CHECK(!args->space || args->space->n == args->n_edit, LEMOE_ERR_ARG, "features of %lld edits for %lld",
+                (long long)args->space->n, (long long)args->n_edit);
     return LEMOE_OK;
 }
 
@@ -70,17 +66,15 @@ static lemoe_status allocate(const lemoe_plan_args *args, lemoe_plan **out) {
 lemoe_status lemoe_plan_create(const lemoe_plan_args *args, lemoe_plan **out) {
     lemoe_status status = LEMOE_OK;
     const planner *found = find(args->planner);
-    lemoe_plan_rows rows = {.n = args->n_edit, .d = args->d};
-    double *unit = NULL;
+    lemoe_plan_space *space = args->space;
+    bool is_complete = false;
     *out = NULL;
     LEMOE_TRY_GOTO(check(args, found));
-    if (args->features) LEMOE_TRY_GOTO(lemoe_plan_normalise(args->features, args->n_edit, args->d, &unit));
-    rows.unit = unit;
     LEMOE_TRY_GOTO(allocate(args, out));
-    LEMOE_TRY_GOTO(found->order(args, &rows, *out));
-    if (unit) LEMOE_TRY_GOTO(lemoe_plan_similarity(&rows, *out));
+    if (found->needs_features) LEMOE_TRY_GOTO(lemoe_plan_space_advance(space, INT64_MAX, &is_complete));
+    LEMOE_TRY_GOTO(found->order(args, found->needs_features ? space->gram : NULL, *out));
+    if (space) LEMOE_TRY_GOTO(lemoe_plan_similarity(space, *out));
 out:
-    lemoe_mem_free(unit);
     if (status != LEMOE_OK) {
         lemoe_plan_destroy(*out);
         *out = NULL;

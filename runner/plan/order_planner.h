@@ -4,26 +4,25 @@
 
 #include "runner/plan/order_plan.h"
 
-typedef struct lemoe_plan_rows {
-    const double *unit; /* [n, d] features, each row of length 1 (0 stays 0); NULL without features */
+struct lemoe_plan_space {
     int64_t n, d;
-} lemoe_plan_rows;
+    double *unit;                  /* [n, d] features, each row of length 1 (0 stays 0) */
+    double *gram;                  /* [n, n] products of rows; NULL until the first is worked out */
+    int64_t next_row, next_column; /* where working out goes on: rows in tiles, columns within a tile */
+};
 
-/* Fills plan->edit and, where it has clusters, plan->cluster. Everything else is the caller's. */
-typedef lemoe_status (*lemoe_planner_fn)(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
+/* Fills plan->edit and, where it has clusters, plan->cluster. gram: all products [n, n] of the rows of features, NULL
+ * for a planner that needs none. Everything else is the caller's. */
+typedef lemoe_status (*lemoe_planner_fn)(const lemoe_plan_args *args, const double *gram, lemoe_plan *plan);
 
-lemoe_status lemoe_order_file(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
-lemoe_status lemoe_order_random(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
-lemoe_status lemoe_order_kmeans(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
-lemoe_status lemoe_order_hierarchical(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
-lemoe_status lemoe_order_round_robin(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan);
+lemoe_status lemoe_order_file(const lemoe_plan_args *args, const double *gram, lemoe_plan *plan);
+lemoe_status lemoe_order_random(const lemoe_plan_args *args, const double *gram, lemoe_plan *plan);
+lemoe_status lemoe_order_kmeans(const lemoe_plan_args *args, const double *gram, lemoe_plan *plan);
+lemoe_status lemoe_order_hierarchical(const lemoe_plan_args *args, const double *gram, lemoe_plan *plan);
+lemoe_status lemoe_order_round_robin(const lemoe_plan_args *args, const double *gram, lemoe_plan *plan);
 
-/* Local. Scales each row to length 1 in *unit, [n, d], which the caller frees. */
-lemoe_status lemoe_plan_normalise(const float *features, int64_t n, int64_t d, double **unit) LEMOE_MUST_CHECK;
-/* Local. All products of two rows, [n, n], which the caller frees. */
-lemoe_status lemoe_plan_gram(const lemoe_plan_rows *rows, double **gram) LEMOE_MUST_CHECK;
 /* Local. Fills plan->similarity from plan->edit and plan->batch. */
-lemoe_status lemoe_plan_similarity(const lemoe_plan_rows *rows, lemoe_plan *plan) LEMOE_MUST_CHECK;
+lemoe_status lemoe_plan_similarity(const lemoe_plan_space *space, lemoe_plan *plan) LEMOE_MUST_CHECK;
 
 /* A partition into as many clusters as there are batches, sizes free. */
 typedef struct lemoe_clusters {

@@ -24,11 +24,10 @@ static void deal(const int64_t *cards, const int64_t *label, int64_t batch_size,
     }
 }
 
-lemoe_status lemoe_order_round_robin(const lemoe_plan_args *args, const lemoe_plan_rows *rows, lemoe_plan *plan) {
+lemoe_status lemoe_order_round_robin(const lemoe_plan_args *args, const double *gram, lemoe_plan *plan) {
     lemoe_status status = LEMOE_OK;
     int64_t n = plan->n_edit, k = plan->n_batch, *label = NULL, *cards = NULL, *filled = NULL;
-    double *gram = NULL, *distance = NULL;
-    LEMOE_TRY_GOTO(lemoe_plan_gram(rows, &gram));
+    double *distance = NULL;
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *label, &label));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *cards, &cards));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(k, sizeof *filled, &filled));
@@ -41,6 +40,5 @@ out:
     lemoe_mem_free(cards);
     lemoe_mem_free(filled);
     lemoe_mem_free(distance);
-    lemoe_mem_free(gram);
     return status;
 }

@@ -17,10 +17,11 @@ static double dot(const double *a, const double *b, int64_t d) {
     return sum;
 }
 
-lemoe_status lemoe_plan_normalise(const float *features, int64_t n, int64_t d, double **unit) {
-    LEMOE_TRY(lemoe_mem_alloc(n, (size_t)d * sizeof **unit, unit));
+static lemoe_status normalise(const float *features, lemoe_plan_space *space) {
+    int64_t n = space->n, d = space->d;
+    LEMOE_TRY(lemoe_mem_alloc(n, (size_t)d * sizeof *space->unit, &space->unit));
     for (int64_t i = 0; i < n; i++) {
-        double *row = *unit + i * d;
+        double *row = space->unit + i * d;
         for (int64_t j = 0; j < d; j++) row[j] = features[i * d + j];
         double length = sqrt(dot(row, row, d));
         LEMOE_CHECK(isfinite(length), LEMOE_ERR_NUMERIC, "the planning features of edit %lld are not finite",
@@ -30,14 +31,35 @@ lemoe_status lemoe_plan_normalise(const float *features, int64_t n, int64_t d, d
     return LEMOE_OK;
 }
 
+lemoe_status lemoe_plan_space_create(const float *features, int64_t n_edit, int64_t d, lemoe_plan_space **out) {
+    *out = NULL;
+    LEMOE_CHECK(n_edit > 0 && d > 0, LEMOE_ERR_ARG, "planning features of %lld edits, width %lld", (long long)n_edit,
+                (long long)d);
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof **out, out));
+    (*out)->n = n_edit;
+    (*out)->d = d;
+    return normalise(features, *out);
+}
+
+void lemoe_plan_space_destroy(lemoe_plan_space *space) {
+    if (!space) return;
+    lemoe_mem_free(space->unit);
+    lemoe_mem_free(space->gram);
+    lemoe_mem_free(space);
+}
+
 /* Tiles keep the rows of both sides in the second-level cache. */
-lemoe_status lemoe_plan_gram(const lemoe_plan_rows *rows, double **gram) {
-    int64_t n = rows->n, d = rows->d;
-    LEMOE_TRY(lemoe_mem_alloc(n, (size_t)n * sizeof **gram, gram));
-    for (int64_t from = 0; from < n; from += TILE)
-        for (int64_t j = 0; j < n; j++)
-            for (int64_t i = from; i < from + TILE && i <= j; i++)
-                (*gram)[i * n + j] = (*gram)[j * n + i] = dot(rows->unit + i * d, rows->unit + j * d, d);
+lemoe_status lemoe_plan_space_advance(lemoe_plan_space *space, int64_t n_product, bool *is_complete) {
+    int64_t n = space->n, d = space->d;
+    if (!space->gram) LEMOE_TRY(lemoe_mem_alloc(n, (size_t)n * sizeof *space->gram, &space->gram));
+    for (int64_t left = n_product; left > 0 && space->next_row < n; left -= TILE) {
+        int64_t from = space->next_row, j = space->next_column++;
+        for (int64_t i = from; i < from + TILE && i <= j; i++)
+            space->gram[i * n + j] = space->gram[j * n + i] = dot(space->unit + i * d, space->unit + j * d, d);
+        if (space->next_column < n) continue;
+        space->next_row = space->next_column = from + TILE; /* what is before has been filled from the other side */
+    }
+    *is_complete = space->next_row >= n;
     return LEMOE_OK;
 }
 
@@ -54,15 +76,15 @@ static void fill(const double *sum, const double *own, const int64_t *size, int6
     }
 }
 
-lemoe_status lemoe_plan_similarity(const lemoe_plan_rows *rows, lemoe_plan *plan) {
+lemoe_status lemoe_plan_similarity(const lemoe_plan_space *space, lemoe_plan *plan) {
     lemoe_status status = LEMOE_OK;
-    int64_t k = plan->n_batch, d = rows->d, *size = NULL;
+    int64_t k = plan->n_batch, d = space->d, *size = NULL;
     double *sum = NULL, *own = NULL; /* own: products of rows with themselves, which are not pairs */
     LEMOE_TRY_GOTO(lemoe_mem_alloc(k, (size_t)d * sizeof *sum, &sum));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(k, sizeof *own, &own));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(k, sizeof *size, &size));
     for (int64_t i = 0; i < plan->n_edit; i++) {
-        const double *row = rows->unit + plan->edit[i] * d;
+        const double *row = space->unit + plan->edit[i] * d;
         int64_t b = plan->batch[i];
         size[b]++;
         own[b] += dot(row, row, d);

@@ -10,6 +10,7 @@
 #include "runner/io/signals.h"
 #include "runner/run/run_internal.h"
 #include "runner/run/run_log.h"
+#include "runner/run/run_plan.h"
 #include "runner/run/run_record.h"
 
 #include <math.h>
@@ -81,7 +82,7 @@ static lemoe_status open_stream(run *r) {
     }
     LEMOE_TRY_GOTO(
         lemoe_world_items(r->world, lemoe_llama_cut(r->world->model), cache, r->config->cache.max_bytes, &items));
-    LEMOE_TRY_GOTO(lemoe_run_stream_open(r->world, r->config, items, &r->stream));
+    LEMOE_TRY_GOTO(lemoe_run_stream_open(r->args, items, &r->stream));
 out:
     lemoe_mem_free(cache);
     return status;
@@ -157,6 +158,8 @@ lemoe_status run_create_evaluators(run *r) { return agree(r, create_evaluators_h
 
 /* What an earlier execution put stays when this one goes on from its checkpoint. */
 static lemoe_status record(run *r) {
+    lemoe_log(LEMOE_LOG_INFO, "%s: order of editing by planner %s, %s", r->args->run_id, r->config->order.planner,
+              r->stream.plan_was_kept ? "prepared beforehand" : "worked out by the team");
     LEMOE_TRY(r->loaded ? lemoe_results_go_on(r->results) : lemoe_results_start_over(r->results));
     LEMOE_TRY(lemoe_run_record_provenance(r->results, r->args, r->hosts));
     LEMOE_TRY(lemoe_run_record_stream(r->results, r->world, &r->stream));
@@ -346,7 +349,10 @@ static lemoe_status close_run(run *r, lemoe_status status) {
         if (status == LEMOE_OK) status = finished;
     }
     status = agree(r, status);
-    if (status == LEMOE_OK) lemoe_checkpoints_clear(&r->checkpoints); /* of no more use */
+    if (status == LEMOE_OK) { /* of no more use: the results have it all */
+        lemoe_checkpoints_clear(&r->checkpoints);
+        if (r->is_first) lemoe_run_plan_remove(r->args->output_folder, r->args->run_id);
+    }
     lemoe_checkpoints_close(&r->checkpoints);
     lemoe_state_close(r->loaded);
     lemoe_mem_free(r->hosts);

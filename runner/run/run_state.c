@@ -7,6 +7,7 @@
 #include "kernels/base/mem.h"
 #include "runner/io/signals.h"
 #include "runner/run/run_internal.h"
+#include "runner/run/run_plan.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -178,7 +179,10 @@ lemoe_status lemoe_run_tidy(const char *output_folder, const char *run_id, bool 
     LEMOE_TRY_GOTO(lemoe_mem_printf(&folder, "%s/runs/%s", output_folder, run_id));
     LEMOE_TRY_GOTO(lemoe_mem_printf(&journal, "%s.journal", folder));
     LEMOE_TRY_GOTO(lemoe_mem_printf(&h5, "%s.h5", folder));
-    if (is_complete) lemoe_checkpoints_remove(folder);
+    if (is_complete) {
+        lemoe_checkpoints_remove(folder);
+        lemoe_run_plan_remove(output_folder, run_id);
+    }
     LEMOE_TRY_GOTO(lemoe_results_publish_if_older(journal, h5));
 out:
     lemoe_mem_free(folder);

@@ -1,52 +1,66 @@
 #include "runner/run/run_stream.h"
 
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "runner/run/run_plan.h"
 
 #include <string.h>
 
-/* Planning features in dataset order: the mean embedding of each edit prompt, which the prefix already holds. */
-static lemoe_status features_of(const lemoe_world *world, const lemoe_item *items, float **out) {
+/* Features that take the loaded model: the row at the cut of each prompt's last token, which the prefix holds. */
+static lemoe_status space_of_model(const lemoe_world *world, const lemoe_item *items, lemoe_plan_space **out) {
     int64_t d = lemoe_llama_config_of(world->model)->d_model, n_role = world->stream->n_role;
-    LEMOE_TRY(lemoe_mem_alloc(world->stream->n_edit * d, sizeof **out, out));
-    for (int64_t i = 0; i < world->stream->n_edit; i++)
-        memcpy(*out + i * d, items[i * n_role].embedding_mean, (size_t)d * sizeof **out);
-    return LEMOE_OK;
-}
-
-static lemoe_status plan_here(const lemoe_world *world, const lemoe_config *config, const lemoe_item *items,
-                              lemoe_plan **out) {
     float *features = NULL;
-    LEMOE_TRY(features_of(world, items, &features));
-    lemoe_plan_args args = {.planner = config->order.planner,
-                            .features = features,
-                            .n_edit = world->stream->n_edit,
-                            .d = lemoe_llama_config_of(world->model)->d_model,
-                            .batch_size = config->edit.batch_size,
-                            .seed = config->order.seed,
-                            .restarts = config->order.restarts};
-    lemoe_status status = lemoe_plan_create(&args, out);
+    LEMOE_TRY(lemoe_mem_alloc(world->stream->n_edit * d, sizeof *features, &features));
+    for (int64_t i = 0; i < world->stream->n_edit; i++) {
+        const lemoe_item *item = &items[i * n_role];
+        memcpy(features + i * d, item->cut_rows + (item->n_prompt - 1) * d, (size_t)d * sizeof *features);
+    }
+    lemoe_status status = lemoe_plan_space_create(features, world->stream->n_edit, d, out);
     lemoe_mem_free(features);
     return status;
 }
 
+static lemoe_status make_plan(const lemoe_world *world, const lemoe_run_args *args, const lemoe_item *items,
+                              lemoe_plan **out) {
+    lemoe_plan_space *space = NULL;
+    lemoe_status status =
+        lemoe_run_plan_is_from_files(args->config)
+            ? lemoe_run_plan_space(args->config, lemoe_llama_config_of(world->model), world->stream, &space)
+            : space_of_model(world, items, &space);
+    if (status == LEMOE_OK) status = lemoe_run_plan_create(args->config, space, world->stream->n_edit, out);
+    lemoe_plan_space_destroy(space);
+    return status;
+}
+
+/* As a rule the coordinator has made it. What cannot be kept is made again by the next execution, just so. */
+static lemoe_status plan_here(const lemoe_world *world, const lemoe_run_args *args, const lemoe_item *items,
+                              lemoe_run_stream *out) {
+    lemoe_run_plan_key key = {args->output_folder, args->run_id, args->identity, world->stream->n_edit,
+                              args->config->edit.batch_size};
+    LEMOE_TRY(lemoe_run_plan_find(&key, &out->plan));
+    out->plan_was_kept = out->plan != NULL;
+    if (out->plan_was_kept) return LEMOE_OK;
+    LEMOE_TRY(make_plan(world, args, items, &out->plan));
+    if (lemoe_run_plan_keep(&key, out->plan) == LEMOE_OK) return LEMOE_OK;
+    lemoe_log(LEMOE_LOG_WARN, "%s: the plan is not kept: %s", args->run_id, lemoe_error_message());
+    lemoe_error_clear();
+    return LEMOE_OK;
+}
+
 /* k-means is cheap beside a step and need not be repeated by every rank; and one rank's floating point decides. */
-static lemoe_status plan_for_team(lemoe_world *world, const lemoe_config *config, const lemoe_item *items,
-                                  lemoe_plan **out) {
+static lemoe_status plan_for_team(const lemoe_run_args *args, const lemoe_item *items, lemoe_run_stream *out) {
+    const lemoe_world *world = args->world;
     lemoe_comm *comm = world->comm;
     lemoe_status status = LEMOE_OK;
-    if (lemoe_comm_rank(comm) == 0) status = plan_here(world, config, items, out);
+    if (lemoe_comm_rank(comm) == 0) status = plan_here(world, args, items, out);
     LEMOE_TRY(lemoe_comm_agree(comm, status));
     if (lemoe_comm_size(comm) == 1) return LEMOE_OK;
-    if (lemoe_comm_rank(comm) > 0) { /* the shape is known: a plan in file order, overwritten below */
-        lemoe_plan_args shape = {
-            .planner = "file", .n_edit = world->stream->n_edit, .batch_size = config->edit.batch_size};
-        status = lemoe_plan_create(&shape, out);
-    }
+    if (lemoe_comm_rank(comm) > 0) /* overwritten below */
+        status = lemoe_run_plan_blank(world->stream->n_edit, args->config->edit.batch_size, &out->plan);
     LEMOE_TRY(lemoe_comm_agree(comm, status));
-    size_t n_bytes = (size_t)(*out)->n_edit * sizeof *(*out)->edit;
-    LEMOE_TRY(lemoe_comm_broadcast_bytes(comm, 0, (*out)->edit, n_bytes));
-    LEMOE_TRY(lemoe_comm_broadcast_bytes(comm, 0, (*out)->batch, n_bytes));
-    return lemoe_comm_broadcast_bytes(comm, 0, (*out)->cluster, n_bytes);
+    size_t n_bytes = (size_t)out->plan->n_edit * sizeof *out->plan->edit;
+    LEMOE_TRY(lemoe_comm_broadcast_bytes(comm, 0, out->plan->edit, n_bytes));
+    return lemoe_comm_broadcast_bytes(comm, 0, out->plan->cluster, n_bytes);
 }
 
 static lemoe_status lay_out(const lemoe_world *world, const lemoe_item *items, lemoe_run_stream *out) {
@@ -69,10 +83,9 @@ static lemoe_status lay_out(const lemoe_world *world, const lemoe_item *items, l
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_run_stream_open(lemoe_world *world, const lemoe_config *config, const lemoe_item *items,
-                                   lemoe_run_stream *out) {
-    LEMOE_TRY(plan_for_team(world, config, items, &out->plan));
-    return lemoe_comm_agree(world->comm, lay_out(world, items, out));
+lemoe_status lemoe_run_stream_open(const lemoe_run_args *args, const lemoe_item *items, lemoe_run_stream *out) {
+    LEMOE_TRY(plan_for_team(args, items, out));
+    return lemoe_comm_agree(args->world->comm, lay_out(args->world, items, out));
 }
 
 void lemoe_run_stream_close(lemoe_run_stream *stream) {

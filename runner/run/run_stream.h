@@ -4,18 +4,19 @@
 
 #include "runner/eval/evaluator.h"
 #include "runner/plan/order_plan.h"
-#include "runner/world/world.h"
+#include "runner/run/run.h"
 
 typedef struct lemoe_run_stream {
     lemoe_plan *plan;
+    bool plan_was_kept;     /* by the coordinator or an earlier execution; on the team's first rank */
     lemoe_item *items;      /* [n_role][n_edit] in editing order */
     int64_t *batch_start;   /* [n_batch + 1] */
     lemoe_eval_stream eval; /* borrows the above */
 } lemoe_run_stream;
 
-/* Collective. Plans on the team's first rank and broadcasts edits, batches and clusters; the plan's similarity is NaN
- * on the other ranks. items: dataset order, from lemoe_world_items. */
-lemoe_status lemoe_run_stream_open(lemoe_world *world, const lemoe_config *config, const lemoe_item *items,
+/* Collective. Takes the plan that was kept for the run, or makes it, on the team's first rank, and broadcasts edits and
+ * clusters; the plan's similarity is NaN on the other ranks. items: dataset order, from lemoe_world_items. */
+lemoe_status lemoe_run_stream_open(const lemoe_run_args *args, const lemoe_item *items,
                                    lemoe_run_stream *out) LEMOE_MUST_CHECK;
 /* Local. Also after an open that failed. */
 void lemoe_run_stream_close(lemoe_run_stream *stream);

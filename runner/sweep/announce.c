@@ -1,6 +1,7 @@
 #include "runner/sweep/announce.h"
 
 #include "kernels/base/mem.h"
+#include "runner/sweep/orders.h"
 #include "runner/sweep/progress.h"
 #include "runner/sweep/schedule.h"
 
@@ -53,6 +54,68 @@ static void print_run(const lemoe_sweep_run *run, FILE *out) {
     (void)fprintf(out, "  %s\n", skip_words[run->skip]);
 }
 
+/* ---- the orders ---- */
+
+/* Orders that are worked out to be shown, and edits of each. */
+enum { N_ORDER_SHOWN = 16, N_EDIT_SHOWN = 12 };
+
+/* Mean similarity of edits within a batch, and of a batch to the one before it. */
+static void print_similarity(const lemoe_plan *plan, FILE *out) {
+    int64_t k = plan->n_batch, n_within = 0;
+    double within = 0, next = 0;
+    for (int64_t b = 0; b < k; b++) {
+        double inner = plan->similarity[b * k + b]; /* NaN: a batch of one edit */
+        within += isnan(inner) ? 0 : inner;
+        n_within += !isnan(inner);
+        next += b > 0 ? plan->similarity[b * k + b - 1] : 0;
+    }
+    (void)fprintf(out, n_within > 0 ? "  %7.3f" : "        -", within / (double)n_within);
+    (void)fprintf(out, k > 1 ? "  %7.3f" : "        -", next / (double)(k - 1));
+}
+
+static lemoe_status print_order(const lemoe_sweep *sweep, lemoe_orders *orders, int64_t index, FILE *out) {
+    const lemoe_plan *plan = NULL;
+    bool is_over = false;
+    LEMOE_TRY(lemoe_orders_advance(orders, index, INFINITY, &plan, &is_over));
+    (void)fprintf(out, "%-16s", sweep->runs[index].order);
+    if (!plan) {
+        (void)fprintf(out, "  worked out by the team of the run\n");
+        return LEMOE_OK;
+    }
+    (void)fprintf(out, "  %7lld", (long long)plan->n_batch);
+    print_similarity(plan, out);
+    (void)fprintf(out, " ");
+    for (int64_t i = 0; i < plan->n_edit && i < N_EDIT_SHOWN; i++)
+        (void)fprintf(out, " %lld", (long long)plan->edit[i]);
+    (void)fprintf(out, plan->n_edit > N_EDIT_SHOWN ? " ...\n" : "\n");
+    return LEMOE_OK;
+}
+
+/* One line for each different order of what is to do. */
+static lemoe_status print_orders(const lemoe_sweep *sweep, FILE *out) {
+    lemoe_orders *orders = NULL;
+    uint64_t shown[N_ORDER_SHOWN];
+    int n = 0;
+    bool has_more = false;
+    lemoe_status status = lemoe_orders_create(sweep, &orders);
+    (void)fprintf(out, "%-16s  %7s  %7s  %7s  %s\n", "orders", "batches", "within", "to next",
+                  "edits, by their place in the dataset");
+    for (int64_t i = 0; i < sweep->n_run && status == LEMOE_OK && !has_more; i++) {
+        bool is_known = sweep->runs[i].skip != LEMOE_SKIP_NOT;
+        for (int j = 0; j < n; j++) is_known = is_known || shown[j] == sweep->runs[i].order_key;
+        if (is_known) continue;
+        has_more = n == N_ORDER_SHOWN;
+        if (has_more) continue;
+        shown[n++] = sweep->runs[i].order_key;
+        status = print_order(sweep, orders, i, out);
+    }
+    if (has_more) (void)fprintf(out, "and more\n");
+    lemoe_orders_destroy(orders);
+    return status;
+}
+
+/* ---- the time ---- */
+
 /* The whole sweep's time with every run at one end of its range. */
 static lemoe_status simulate(const lemoe_sweep *sweep, const int *node_of, int n_rank, bool high, double *makespan) {
     lemoe_status status = LEMOE_OK;
@@ -98,7 +161,8 @@ lemoe_status lemoe_announce_plan(const lemoe_sweep *sweep, const int *node_of, i
     lemoe_announce_launch(sweep, n_rank, out);
     (void)fprintf(out, "%-44s  %-16s  %5s  %-10s  %-21s  %s\n", "run", "order", "ranks", "arenas", "time", "");
     for (int64_t i = 0; i < sweep->n_run; i++) print_run(&sweep->runs[i], out);
-    lemoe_status status = print_total(sweep, node_of, n_rank, out);
+    lemoe_status status = sweep->n_todo > 0 ? print_orders(sweep, out) : LEMOE_OK;
+    if (status == LEMOE_OK) status = print_total(sweep, node_of, n_rank, out);
     (void)fprintf(out, "dry run: nothing was started or written\n");
     (void)fflush(out);
     return status;

@@ -5,6 +5,7 @@
 #include "runner/edit/editor.h"
 #include "runner/io/file.h"
 #include "runner/sweep/check_inputs.h"
+#include "runner/sweep/orders.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -84,10 +85,12 @@ static lemoe_status check_config(const lemoe_config *config, const lemoe_checked
 
 static void describe(const lemoe_config *config, lemoe_sweep_run *run) {
     (void)snprintf(run->method, sizeof run->method, "%.31s", config->edit.method);
-    if (strcmp(config->order.planner, "file") == 0)
-        (void)snprintf(run->order, sizeof run->order, "file");
+    const char *planner = config->order.planner;
+    bool is_seeded = strcmp(planner, "file") != 0 && strcmp(planner, "hierarchical") != 0;
+    if (is_seeded)
+        (void)snprintf(run->order, sizeof run->order, "%.20s seed %" PRIu64, planner, config->order.seed);
     else
-        (void)snprintf(run->order, sizeof run->order, "%.20s seed %" PRIu64, config->order.planner, config->order.seed);
+        (void)snprintf(run->order, sizeof run->order, "%.20s", planner);
 }
 
 static lemoe_status check_run(lemoe_sweep_run *run, const lemoe_config *config, lemoe_checked_inputs *in,
@@ -103,18 +106,22 @@ static lemoe_status check_run(lemoe_sweep_run *run, const lemoe_config *config, 
     LEMOE_TRY(lemoe_config_identity(config, &identity, run->identity, id));
     (void)snprintf(run->run_id, sizeof run->run_id, "%.*s", LEMOE_RUN_ID_MAX - 1, id);
     run->input = (int)i_data;
+    run->order_key = lemoe_orders_key(config, run->input);
     describe(config, run);
     return LEMOE_OK;
 }
 
-static lemoe_status keep_inputs(const lemoe_checked_inputs *in, lemoe_sweep *sweep) {
+static lemoe_status keep_inputs(lemoe_checked_inputs *in, lemoe_sweep *sweep) {
     LEMOE_TRY(lemoe_mem_alloc(in->n_data, sizeof *sweep->inputs, &sweep->inputs));
     sweep->n_input = in->n_data;
     for (int64_t i = 0; i < in->n_data; i++) {
         lemoe_sweep_input *input = &sweep->inputs[i];
         memcpy(input->model_fingerprint, in->models[in->data[i].i_model].fingerprint, sizeof input->model_fingerprint);
         memcpy(input->data_fingerprint, in->data[i].fingerprint, sizeof input->data_fingerprint);
-        input->n_edit = in->data[i].n_edit;
+        input->shape = in->models[in->data[i].i_model].shape;
+        input->stream = in->data[i].stream;
+        input->n_edit = input->stream->n_edit;
+        in->data[i].stream = NULL;
     }
     return LEMOE_OK;
 }

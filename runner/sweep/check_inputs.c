@@ -36,7 +36,6 @@ static bool same_data(const lemoe_config *a, const lemoe_config *b) {
 static lemoe_status open_data(const lemoe_checked_model *model, const lemoe_config *config, lemoe_checked_data *out) {
     lemoe_status status = LEMOE_OK;
     lemoe_dataset *dataset = NULL;
-    lemoe_edit_stream *stream = NULL;
     lemoe_dataset_args args = {.kind = config->data.kind,
                                .path = config->data.path,
                                .n_edit = config->data.edits,
@@ -44,13 +43,13 @@ static lemoe_status open_data(const lemoe_checked_model *model, const lemoe_conf
                                .seed = config->seed,
                                .skip_bad = config->data.bad_records == LEMOE_BAD_RECORDS_SKIP};
     LEMOE_TRY_GOTO(lemoe_dataset_open(&args, &dataset));
-    status = lemoe_edit_stream_create(dataset, model->tokenizer, config->data.eos, model->shape.max_position, &stream);
+    status =
+        lemoe_edit_stream_create(dataset, model->tokenizer, config->data.eos, model->shape.max_position, &out->stream);
     if (status != LEMOE_OK) lemoe_error_prefix("%s", config->data.path);
     LEMOE_TRY_GOTO(status);
     memcpy(out->fingerprint, dataset->fingerprint, sizeof out->fingerprint);
-    out->n_edit = stream->n_edit;
+    out->stream->dataset = NULL; /* only tokens are needed from now on */
 out:
-    lemoe_edit_stream_destroy(stream);
     lemoe_dataset_close(dataset);
     return status;
 }
@@ -71,7 +70,10 @@ void lemoe_checked_inputs_close(lemoe_checked_inputs *in) {
         lemoe_tokenizer_close(in->models[i].tokenizer);
         lemoe_mem_free(in->models[i].config);
     }
-    for (int64_t i = 0; i < in->n_data; i++) lemoe_mem_free(in->data[i].config);
+    for (int64_t i = 0; i < in->n_data; i++) {
+        lemoe_edit_stream_destroy(in->data[i].stream);
+        lemoe_mem_free(in->data[i].config);
+    }
     lemoe_mem_free(in->models);
     lemoe_mem_free(in->data);
     *in = (lemoe_checked_inputs){0};

@@ -18,7 +18,7 @@ typedef struct lemoe_checked_model {
 typedef struct lemoe_checked_data {
     lemoe_config *config; /* the same */
     int64_t i_model;
-    int64_t n_edit;
+    lemoe_edit_stream *stream; /* owned until taken over; its dataset is closed */
     char fingerprint[33];
 } lemoe_checked_data;
 

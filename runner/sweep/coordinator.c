@@ -158,6 +158,7 @@ lemoe_status lemoe_coordinator_create(const lemoe_coordinator_args *args, lemoe_
     LEMOE_TRY(lemoe_schedule_create(&schedule, &c->schedule));
     LEMOE_TRY(lemoe_progress_open(args->progress, &c->display));
     LEMOE_TRY(lemoe_publisher_open(args->sweep, &c->publisher));
+    LEMOE_TRY(lemoe_orders_create(args->sweep, &c->orders));
     c->is_unpublished = true;
     LEMOE_TRY(lemoe_coordinator_form_teams(c));
     say_idle(c);
@@ -167,6 +168,7 @@ lemoe_status lemoe_coordinator_create(const lemoe_coordinator_args *args, lemoe_
 void lemoe_coordinator_destroy(lemoe_coordinator *c) {
     if (!c) return;
     lemoe_publisher_close(c->publisher);
+    lemoe_orders_destroy(c->orders);
     lemoe_progress_close(c->display);
     lemoe_schedule_destroy(c->schedule);
     for (int64_t i = 0; c->runs && i < c->n_run; i++) {

@@ -8,6 +8,7 @@
 #include <math.h>
 
 static const double publish_seconds = 10, draw_seconds = 0.25, renew_seconds = 1;
+static const double plan_seconds = 0.002; /* a poll; there are fifty a second at most */
 
 /* ---- by the clock ---- */
 
@@ -90,6 +91,24 @@ static void draw_if_due(lemoe_coordinator *c, double now) {
     lemoe_progress_draw(c->display, c->lines, n, &sweep);
 }
 
+/* The order of one more run: of those that teams were promised, then of those that wait, the most urgent first and no
+ * more than one a team. */
+static lemoe_status plan_ahead(lemoe_coordinator *c) {
+    const lemoe_plan *unused = NULL;
+    for (int i = 0; i < c->n_rank; i++) {
+        int64_t run = c->teams[i].is_open ? c->teams[i].reserved : -1;
+        if (run >= 0 && !c->runs[run].is_prepared)
+            return lemoe_orders_prepare(c->orders, c->runs[run].index, plan_seconds, &c->runs[run].is_prepared);
+    }
+    while (c->next_order < c->n_run && c->runs[c->order[c->next_order]].has_begun) c->next_order++;
+    for (int64_t i = c->next_order; i < c->n_run && i <= c->next_order + c->n_open && !c->is_ending; i++) {
+        lemoe_coordinator_run_state *state = &c->runs[c->order[i]];
+        if (state->has_begun || state->is_planned) continue;
+        return lemoe_orders_advance(c->orders, state->index, plan_seconds, &unused, &state->is_planned);
+    }
+    return LEMOE_OK;
+}
+
 static lemoe_status stop_if_done(lemoe_coordinator *c) {
     if (c->is_stopped || c->n_open > 0 || c->n_held > 0 || lemoe_schedule_n_waiting(c->schedule) > 0) return LEMOE_OK;
     c->is_stopped = true;
@@ -110,6 +129,7 @@ lemoe_status lemoe_coordinator_act(lemoe_coordinator *c) {
         LEMOE_TRY(lemoe_coordinator_form_teams(c));
     }
     if (!c->is_ending && lemoe_schedule_n_idle(c->schedule) > 0) LEMOE_TRY(lemoe_coordinator_recall_for_idle(c));
+    LEMOE_TRY(plan_ahead(c));
     publish_if_due(c, now);
     draw_if_due(c, now);
     return stop_if_done(c);

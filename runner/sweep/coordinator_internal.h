@@ -4,6 +4,7 @@
 
 #include "runner/io/lease.h"
 #include "runner/sweep/coordinator.h"
+#include "runner/sweep/orders.h"
 #include "runner/sweep/progress.h"
 #include "runner/sweep/publisher.h"
 #include "runner/sweep/schedule.h"
@@ -12,10 +13,11 @@
 #define LEMOE_COORDINATOR_LOOK_SECONDS 2.0
 
 typedef struct lemoe_coordinator_run_state {
-    int64_t index;           /* in the sweep */
-    bool has_begun, is_held; /* held by another launch, watched */
-    int64_t held_renewed;    /* that launch's claim when first seen */
-    lemoe_lease *claim;      /* ours, from handing out to the end */
+    int64_t index;                /* in the sweep */
+    bool has_begun, is_held;      /* held by another launch, watched */
+    bool is_planned, is_prepared; /* its order: worked out or left to its team; in its folder or the like */
+    int64_t held_renewed;         /* that launch's claim when first seen */
+    lemoe_lease *claim;           /* ours, from handing out to the end */
     lemoe_outcome outcome;
     char *error;
     lemoe_run_measures measures;
@@ -42,6 +44,8 @@ struct lemoe_coordinator {
     bool is_ending, is_interrupted, is_stopped, is_dirty; /* dirty: something may start */
     bool is_unpublished;
     double began, next_look, next_publish, next_draw, next_renewal, done_weight, all_weight;
+    lemoe_orders *orders;
+    int64_t next_order; /* runs before this place of the order have all begun */
     lemoe_publisher *publisher;
     lemoe_progress_display *display;
     lemoe_progress_team *lines; /* [n_rank] */

@@ -9,6 +9,8 @@
 
 /* A run that another rank could begin at once is taken back from a team that is busy longer than this. */
 static const double recall_seconds = 3;
+/* Of planning at a hand-out, for which a team may be waiting. */
+static const double hand_out_seconds = 0.02;
 
 /* ---- what may start ---- */
 
@@ -57,6 +59,7 @@ static lemoe_status may_start(lemoe_coordinator *c, int64_t run, bool *out) {
         return lemoe_coordinator_end_run(c, run, LEMOE_OUTCOME_ELSEWHERE, "");
     } else {
         *out = true;
+        return lemoe_orders_prepare(c->orders, state->index, hand_out_seconds, &state->is_prepared);
     }
     return LEMOE_OK;
 }

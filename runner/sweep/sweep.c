@@ -211,6 +211,7 @@ void lemoe_sweep_close(lemoe_sweep *sweep) {
     lemoe_mem_free(sweep->specs);
     lemoe_mem_free(sweep->axis_keys);
     lemoe_mem_free(sweep->runs);
+    for (int64_t i = 0; i < sweep->n_input; i++) lemoe_edit_stream_destroy(sweep->inputs[i].stream);
     lemoe_mem_free(sweep->inputs);
     lemoe_mem_free(sweep->output_folder);
     *sweep = (lemoe_sweep){0};

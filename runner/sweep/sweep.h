@@ -8,6 +8,8 @@
 
 #include "runner/comm/team.h"
 #include "runner/config/config.h"
+#include "runner/data/edit_stream.h"
+#include "runner/model/llama_config.h"
 #include "runner/sweep/options.h"
 
 /* Why this launch does not start a run. */
@@ -30,6 +32,7 @@ typedef struct lemoe_sweep_run {
     char run_id[LEMOE_RUN_ID_MAX];
     char identity[33];
     int64_t tensor_parallel;
+    uint64_t order_key; /* lemoe_orders_key */
     int input; /* index of sweep->inputs; equal numbers: model and data stay loaded from one run to the other */
     lemoe_skip skip;
     /* estimates; 0: unknown */
@@ -38,10 +41,12 @@ typedef struct lemoe_sweep_run {
     double expected_seconds; /* for scheduling: never 0, a rough guess where nothing was measured */
 } lemoe_sweep_run;
 
-/* A model with a dataset, as identities name them. */
+/* A model with a dataset, as identities name them, and what planning needs of them. */
 typedef struct lemoe_sweep_input {
     char model_fingerprint[33], data_fingerprint[33];
     int64_t n_edit;
+    lemoe_llama_config shape;
+    lemoe_edit_stream *stream; /* tokens; its dataset is closed */
 } lemoe_sweep_input;
 
 typedef struct lemoe_sweep {

@@ -31,16 +31,24 @@ static void scatter_cyclic(int64_t n, int64_t k, double noise) {
     scatter(n, of, noise);
 }
 
-static lemoe_plan *plan_of(const char *planner, int64_t n, int64_t batch_size, uint64_t seed) {
-    lemoe_plan_args args = {.planner = planner,
-                            .features = features,
-                            .n_edit = n,
-                            .d = D,
-                            .batch_size = batch_size,
-                            .seed = seed,
-                            .restarts = 10};
+static lemoe_plan_space *space_of(int64_t n) {
+    lemoe_plan_space *space = NULL;
+    assert_int_equal(lemoe_plan_space_create(features, n, D, &space), LEMOE_OK);
+    return space;
+}
+
+static lemoe_plan *plan_in(lemoe_plan_space *space, const char *planner, int64_t n, int64_t batch_size, uint64_t seed) {
+    lemoe_plan_args args = {
+        .planner = planner, .space = space, .n_edit = n, .batch_size = batch_size, .seed = seed, .restarts = 10};
     lemoe_plan *plan = NULL;
     assert_int_equal(lemoe_plan_create(&args, &plan), LEMOE_OK);
+    return plan;
+}
+
+static lemoe_plan *plan_of(const char *planner, int64_t n, int64_t batch_size, uint64_t seed) {
+    lemoe_plan_space *space = space_of(n);
+    lemoe_plan *plan = plan_in(space, planner, n, batch_size, seed);
+    lemoe_plan_space_destroy(space);
     return plan;
 }
 
@@ -117,6 +125,24 @@ static bool same(const lemoe_plan *a, const lemoe_plan *b) {
            memcmp(a->similarity, b->similarity, matrix) == 0;
 }
 
+/* The coordinator works products out a few at a time and plans several orders with them. */
+static void a_plan_does_not_depend_on_what_was_worked_out_before(void **state) {
+    (void)state;
+    bool is_complete = false;
+    int n_advance = 0;
+    scatter_cyclic(69, 5, 0.5);
+    lemoe_plan_space *space = space_of(69);
+    for (; !is_complete; n_advance++) assert_int_equal(lemoe_plan_space_advance(space, 7, &is_complete), LEMOE_OK);
+    assert_true(n_advance > 20);
+    for (const char *const *name = lemoe_plan_names(); *name; name++) {
+        lemoe_plan *alone = plan_of(*name, 69, 10, 4), *later = plan_in(space, *name, 69, 10, 4);
+        assert_true(same(alone, later));
+        lemoe_plan_destroy(alone);
+        lemoe_plan_destroy(later);
+    }
+    lemoe_plan_space_destroy(space);
+}
+
 static void a_plan_is_a_function_of_its_seed(void **state) {
     (void)state;
     scatter_cyclic(MAX_EDIT, 3, 1.0); /* so much noise that k-means has many optima */
@@ -136,9 +162,6 @@ static void file_and_random_need_no_features(void **state) {
     (void)state;
     lemoe_plan_args args = {.planner = "file", .n_edit = 10, .batch_size = 4};
     lemoe_plan *plan = NULL;
-    assert_false(lemoe_plan_needs_features("file"));
-    assert_false(lemoe_plan_needs_features("random"));
-    assert_true(lemoe_plan_needs_features("kmeans"));
     assert_int_equal(lemoe_plan_create(&args, &plan), LEMOE_OK);
     check_shape(plan, 10, 4);
     for (int64_t i = 0; i < 10; i++) {
@@ -227,13 +250,13 @@ static void kmeans_ends_at_the_best_of_its_restarts(void **state) {
     scatter(N, truth, 0.1);
     double best = inertia_of(N, truth, K, &misplaced);
     assert_int_equal(misplaced, 0);
+    lemoe_plan_space *space = space_of(N);
     for (uint64_t seed = 0; seed < SEEDS; seed++)
         for (int64_t restarts = 1; restarts <= 30; restarts += 29) {
             lemoe_plan *plan = NULL;
             lemoe_plan_args args = {.planner = "kmeans",
-                                    .features = features,
+                                    .space = space,
                                     .n_edit = N,
-                                    .d = D,
                                     .batch_size = N / K,
                                     .seed = seed,
                                     .restarts = restarts};
@@ -246,6 +269,7 @@ static void kmeans_ends_at_the_best_of_its_restarts(void **state) {
             lemoe_plan_destroy(plan);
         }
     assert_true(worse_alone > 0);
+    lemoe_plan_space_destroy(space);
 }
 
 /* Clusters of 15, 9 and 6 in batches of 10: the first gives away five, and only those. */
@@ -296,8 +320,8 @@ static void points_that_coincide_are_no_trouble(void **state) {
 static void errors(void **state) {
     (void)state;
     scatter_cyclic(20, 2, 0.1);
-    const lemoe_plan_args good = {
-        .planner = "kmeans", .features = features, .n_edit = 20, .d = D, .batch_size = 5, .restarts = 1};
+    lemoe_plan_space *space = space_of(20), *other = space_of(19), *none = NULL;
+    const lemoe_plan_args good = {.planner = "kmeans", .space = space, .n_edit = 20, .batch_size = 5, .restarts = 1};
     struct {
         lemoe_plan_args args;
         lemoe_status status;
@@ -311,10 +335,10 @@ static void errors(void **state) {
         {good, LEMOE_ERR_NOMEM }
     };
     cases[0].args.planner = "kmean";
-    cases[1].args.features = NULL;
+    cases[1].args.space = NULL;
     cases[2].args.n_edit = 0;
     cases[3].args.batch_size = 0;
-    cases[4].args.d = 0;
+    cases[4].args.space = other;
     cases[5].args.restarts = 0;
     cases[6].args = (lemoe_plan_args){.planner = "file", .n_edit = INT64_MAX / 2, .batch_size = 1};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -322,18 +346,22 @@ static void errors(void **state) {
         assert_int_equal(lemoe_plan_create(&cases[i].args, &plan), cases[i].status);
         assert_null(plan);
     }
-    lemoe_plan *plan = NULL;
-    features[3 * D + 2] = NAN;
-    assert_int_equal(lemoe_plan_create(&good, &plan), LEMOE_ERR_NUMERIC);
-    assert_non_null(strstr(lemoe_error_message(), "edit 3"));
-    features[3 * D + 2] = INFINITY;
-    assert_int_equal(lemoe_plan_create(&good, &plan), LEMOE_ERR_NUMERIC);
-    assert_null(plan);
+    lemoe_plan_space_destroy(other);
+    lemoe_plan_space_destroy(space);
+    for (int i = 0; i < 2; i++) {
+        features[3 * D + 2] = i == 0 ? NAN : INFINITY;
+        assert_int_equal(lemoe_plan_space_create(features, 20, D, &none), LEMOE_ERR_NUMERIC);
+        assert_non_null(strstr(lemoe_error_message(), "edit 3"));
+        lemoe_plan_space_destroy(none);
+    }
+    assert_int_equal(lemoe_plan_space_create(features, 20, 0, &none), LEMOE_ERR_ARG);
+    assert_null(none);
     lemoe_plan_destroy(NULL);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_planner_gives_a_valid_plan),
+                                       cmocka_unit_test(a_plan_does_not_depend_on_what_was_worked_out_before),
                                        cmocka_unit_test(a_plan_is_a_function_of_its_seed),
                                        cmocka_unit_test(file_and_random_need_no_features),
                                        cmocka_unit_test(kmeans_finds_clusters_that_are_far_apart),

@@ -1,3 +1,4 @@
+#include "runner/model/embedding_file.h"
 #include "tests/unit/world_fixture.h"
 
 #include <dirent.h>
@@ -75,6 +76,32 @@ static void means_are_of_the_prompt_and_of_the_subject(void **state) {
     }
     assert_in_range(n_subject, 1, TINY_ITEMS - 1);
     lemoe_prefix_cache_close(cache);
+}
+
+/* What plans are made from does not need the model: the same bits from its file. */
+static void means_from_the_file_are_those_of_the_model(void **state) {
+    enum { N = TINY_ITEMS };
+    lemoe_token_range ranges[N];
+    float means[N * D];
+    (void)state;
+    for (int i = 0; i < 6; i++) { /* files of two types, opened as three */
+        world_fixture other;
+        tiny_shape shape = tiny_llama;
+        lemoe_dtype dtype = (lemoe_dtype)(LEMOE_F32 + i / 2);
+        shape.dtype = i % 2 == 0 ? LEMOE_F32 : LEMOE_BF16;
+        world_open(state, &shape, dtype, &other);
+        lemoe_prefix_cache_args args = args_with(NULL);
+        lemoe_prefix_cache *cache = NULL;
+        args.model = other.w.model;
+        assert_ok(lemoe_prefix_cache_open(&args, other.w.text.items, N, &cache));
+        for (int j = 0; j < N; j++)
+            ranges[j] = (lemoe_token_range){other.w.text.items[j].ids + 1, other.w.text.items[j].n_prompt - 1};
+        assert_ok(lemoe_embedding_file_means(*state, lemoe_llama_config_of(other.w.model), dtype, ranges, N, means));
+        for (int j = 0; j < N; j++)
+            assert_memory_equal(means + (int64_t)j * D, other.w.text.items[j].embedding_mean, D * sizeof(float));
+        lemoe_prefix_cache_close(cache);
+        world_close(&other);
+    }
 }
 
 static int64_t n_distinct_ids(void) {
@@ -258,6 +285,7 @@ static void a_folder_that_cannot_be_written_costs_time_only(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(means_from_the_file_are_those_of_the_model),
         cmocka_unit_test(means_are_of_the_prompt_and_of_the_subject),
         cmocka_unit_test(rows_are_the_prefix_of_each_sequence),
         cmocka_unit_test(every_token_has_its_embedding),
