@@ -14,20 +14,28 @@ typedef struct lemoe_row_list {
     int64_t n;
 } lemoe_row_list;
 
+/* The same on the device: row[n] int32, weight[n]. */
+typedef struct lemoe_row_tensors {
+    lemoe_tensor row, weight;
+} lemoe_row_tensors;
+
 /* What the backward needs of a forward; in the bypass's arena. */
 typedef struct lemoe_dispatch {
     const lemoe_expert *expert;
-    lemoe_tensor row, weight; /* [n] int32, [n] fp32, device */
-    lemoe_tensor y;           /* [n, d_model] f(x), this rank's partial sum */
+    lemoe_row_tensors rows;
+    lemoe_tensor y; /* [n, d_model] f(x), this rank's partial sum */
     lemoe_expert_trace trace;
 } lemoe_dispatch;
 
-/* Local. list->n > 0. */
-lemoe_status lemoe_dispatch_forward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_row_list *list,
+/* Local. A list to the device. */
+lemoe_status lemoe_dispatch_upload(lemoe_arena *arena, const lemoe_row_list *list,
+                                   lemoe_row_tensors *out) LEMOE_MUST_CHECK;
+/* Local. One row at least. */
+lemoe_status lemoe_dispatch_forward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_row_tensors *rows,
                                     lemoe_bypass_io *io, lemoe_dispatch *out) LEMOE_MUST_CHECK;
-/* Local. Adds the gradients of an expert that trains, and the input gradient where io->d_x is wanted. d_weight: host
- * [n], gets this rank's part of the weights' gradients, <d_out[row], f(x)>. */
+/* Local. Adds the gradients of an expert that trains, and the input gradient where io->d_x is wanted. d_weight: data
+ * NULL, or [n] of the device that gets this rank's part of the weights' gradients, <d_out[row], f(x)>. */
 lemoe_status lemoe_dispatch_backward(lemoe_llama *model, const lemoe_dispatch *dispatch, lemoe_bypass_io *io,
-                                     float *d_weight) LEMOE_MUST_CHECK;
+                                     lemoe_tensor d_weight) LEMOE_MUST_CHECK;
 
 #endif

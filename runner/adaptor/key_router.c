@@ -66,15 +66,15 @@ lemoe_status lemoe_key_router_train(lemoe_key_router *r, bool with_projection, d
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_key_router_forward(const lemoe_key_router *r, const float *e, int64_t n, lemoe_arena *arena,
+lemoe_status lemoe_key_router_forward(const lemoe_key_router *r, lemoe_tensor e, lemoe_arena *arena,
                                       lemoe_key_scores *out) {
     lemoe_tensor keys = lemoe_tensor_rows(r->keys, 0, r->n_key);
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->d, &out->e));
+    int64_t n = e.shape[0];
+    out->e = e;
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->key_dim, &out->b));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->key_dim, &out->a));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->d, &out->v));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->n_key, &out->z));
-    LEMOE_TRY(lemoe_device_upload(r->device, out->e.data, e, lemoe_tensor_bytes(&out->e)));
     LEMOE_TRY(lemoe_op_linear(r->device, out->e, r->w_down, out->b, false));
     LEMOE_TRY(lemoe_op_silu_fwd(r->device, out->b, out->a));
     LEMOE_TRY(lemoe_op_linear(r->device, out->a, r->w_up, out->v, false));

@@ -47,8 +47,8 @@ lemoe_status lemoe_key_router_add_key(lemoe_key_router *router, uint64_t seed) L
  * parameters with their own learning rate (0: the optimiser's). */
 lemoe_status lemoe_key_router_train(lemoe_key_router *router, bool with_projection, double lr, lemoe_arena *arena,
                                     lemoe_param *params, int64_t *n_params) LEMOE_MUST_CHECK;
-/* Local. e: host features [n, d]. */
-lemoe_status lemoe_key_router_forward(const lemoe_key_router *router, const float *e, int64_t n, lemoe_arena *arena,
+/* Local. e: features [n, d] of the device, borrowed until the backward. */
+lemoe_status lemoe_key_router_forward(const lemoe_key_router *router, lemoe_tensor e, lemoe_arena *arena,
                                       lemoe_key_scores *out) LEMOE_MUST_CHECK;
 /* Local. dz: device [n, n_key]. Adds gradients of the newest key and, where they train, the projections; frozen keys
  * still pass gradient to v. */

@@ -51,6 +51,13 @@ typedef struct lemoe_router_ops {
     /* Routes in training, which may be forced; *kept lives in the arena. NULL: all to the newest expert at gate 1. */
     lemoe_status (*route_in_training)(void *router, const lemoe_units *units, lemoe_arena *arena, lemoe_route *out,
                                       void **kept);
+    /* Where those go to the newest expert whatever is scored, at a gate that learns: the same for units that come in
+     * every update, without the host. hold makes the note, in the arena; NULL: this router, as configured, cannot.
+     * gates gives gate[n] of the device, and backward_gates adds the gradients from d_gate[n] of the device; both only
+     * queue operations. */
+    lemoe_status (*hold)(void *router, const lemoe_units *units, lemoe_arena *arena, void **held);
+    lemoe_status (*gates)(void *router, void *held, lemoe_arena *arena, lemoe_tensor *gate);
+    lemoe_status (*backward_gates)(void *router, void *held, lemoe_tensor d_gate, lemoe_arena *arena);
     /* Adds gradients of what trains, from d_gate[n] of those routes. */
     lemoe_status (*backward)(void *router, void *kept, const lemoe_route *routes, const float *d_gate,
                              lemoe_arena *arena);

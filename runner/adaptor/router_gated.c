@@ -89,6 +89,60 @@ static lemoe_status backward(void *router, void *kept, const lemoe_route *routes
     return status;
 }
 
+/* ---- the same for units that are held, on the device alone ---- */
+
+typedef struct held_gates {
+    lemoe_tensor e, newest; /* [n, d] features; [n, columns] 1 in the newest expert's column */
+    lemoe_key_pass *pass;   /* of the forward under way */
+} held_gates;
+
+/* Rows of 0 with a 1 in the newest expert's column. */
+static lemoe_status mark_newest(const lemoe_router_keys *k, lemoe_tensor out) {
+    int64_t n = out.shape[0], columns = out.shape[1];
+    float *rows = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(n * columns, sizeof *rows, &rows));
+    for (int64_t u = 0; u < n; u++) rows[u * columns + lemoe_router_keys_column(k, k->n_expert - 1)] = 1.0f;
+    lemoe_status status = lemoe_device_upload(k->context.device, out.data, rows, lemoe_tensor_bytes(&out));
+    lemoe_mem_free(rows);
+    return status;
+}
+
+/* Scores of several projections meet on the host (router_keys.c), and so does a softmax of routes that are chosen. */
+static lemoe_status hold_forced(void *router, const lemoe_units *units, lemoe_arena *arena, void **held) {
+    lemoe_router_keys *k = router;
+    held_gates *h = NULL;
+    *held = NULL;
+    if (k->per_expert || !is_raw(k) || !lemoe_device_can_capture(k->context.device)) return LEMOE_OK;
+    LEMOE_TRY(lemoe_arena_host(arena, sizeof *h, &h));
+    LEMOE_TRY(lemoe_arena_host(arena, sizeof *h->pass, &h->pass));
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, units->n, units->d, &h->e));
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, units->n, lemoe_router_keys_columns(k), &h->newest));
+    LEMOE_TRY(lemoe_device_upload(k->context.device, h->e.data, units->e, lemoe_tensor_bytes(&h->e)));
+    *held = h;
+    return mark_newest(k, h->newest);
+}
+
+/* The newest expert's probability: the others are multiplied by 0. */
+static lemoe_status gates_forced(void *router, void *held, lemoe_arena *arena, lemoe_tensor *gate) {
+    lemoe_router_keys *k = router;
+    held_gates *h = held;
+    LEMOE_TRY(lemoe_router_keys_score_on(k, h->e, arena, h->pass));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, h->pass->n, gate));
+    return lemoe_op_row_dot(k->context.device, h->pass->p, h->newest, *gate);
+}
+
+static lemoe_status backward_gates_forced(void *router, void *held, lemoe_tensor d_gate, lemoe_arena *arena) {
+    lemoe_router_keys *k = router;
+    const held_gates *h = held;
+    lemoe_device *device = k->context.device;
+    lemoe_tensor dz;
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, h->newest.shape[0], h->newest.shape[1], &dz));
+    LEMOE_TRY(lemoe_device_copy(device, dz.data, h->newest.data, lemoe_tensor_bytes(&dz)));
+    LEMOE_TRY(lemoe_op_rows_scale(device, d_gate, dz));
+    LEMOE_TRY(lemoe_op_softmax_bwd(device, h->pass->p, dz, dz));
+    return lemoe_router_keys_backward(k, h->pass, dz, arena);
+}
+
 /* ---- the extensions ---- */
 
 static lemoe_status begin_minibatch(void *router, const lemoe_units *units) {
@@ -125,14 +179,13 @@ static lemoe_status route(void *router, const lemoe_units *units, lemoe_route *o
 }
 
 #define GATED(open_, train_, route_in_training_)                                                                       \
-    {                                                                                                                  \
-        .open = open_, .close = lemoe_router_keys_close, .add_expert = lemoe_router_keys_add_expert, .route = route,   \
-        .route_in_training = route_in_training_, .backward = backward, .train = train_,                                \
-        .begin_minibatch = begin_minibatch, .end_batch = end_batch, .visit = lemoe_router_keys_visit,                  \
-        .save = lemoe_router_keys_save, .n_weight = lemoe_router_keys_n_weight                                         \
-    }
+    .open = open_, .close = lemoe_router_keys_close, .add_expert = lemoe_router_keys_add_expert, .route = route,       \
+    .route_in_training = route_in_training_, .backward = backward, .train = train_,                                    \
+    .begin_minibatch = begin_minibatch, .end_batch = end_batch, .visit = lemoe_router_keys_visit,                      \
+    .save = lemoe_router_keys_save, .n_weight = lemoe_router_keys_n_weight
+#define FORCED .hold = hold_forced, .gates = gates_forced, .backward_gates = backward_gates_forced
 
-const lemoe_router_ops lemoe_router_literal = GATED(open_shared, train_all, route_literal);
-const lemoe_router_ops lemoe_router_forced = GATED(open_shared, train_all, route_forced);
-const lemoe_router_ops lemoe_router_frozen_proj = GATED(open_shared, train_frozen, route_forced);
-const lemoe_router_ops lemoe_router_per_expert_proj = GATED(open_per_expert, train_all, route_forced);
+const lemoe_router_ops lemoe_router_literal = {GATED(open_shared, train_all, route_literal)};
+const lemoe_router_ops lemoe_router_forced = {GATED(open_shared, train_all, route_forced), FORCED};
+const lemoe_router_ops lemoe_router_frozen_proj = {GATED(open_shared, train_frozen, route_forced), FORCED};
+const lemoe_router_ops lemoe_router_per_expert_proj = {GATED(open_per_expert, train_all, route_forced)};

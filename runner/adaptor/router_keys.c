@@ -76,11 +76,20 @@ out:
 
 lemoe_status lemoe_router_keys_score(const lemoe_router_keys *k, const float *e, int64_t n, lemoe_arena *arena,
                                      lemoe_key_pass *out) {
+    lemoe_tensor on_device;
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, k->context.d, &on_device));
+    LEMOE_TRY(lemoe_device_upload(k->context.device, on_device.data, e, lemoe_tensor_bytes(&on_device)));
+    return lemoe_router_keys_score_on(k, on_device, arena, out);
+}
+
+lemoe_status lemoe_router_keys_score_on(const lemoe_router_keys *k, lemoe_tensor e, lemoe_arena *arena,
+                                        lemoe_key_pass *out) {
+    int64_t n = e.shape[0];
     *out = (lemoe_key_pass){.n = n};
     size_t n_bytes = (size_t)n_router(k) * sizeof *out->scores;
     LEMOE_TRY(lemoe_arena_host(arena, n_bytes, &out->scores));
     for (int64_t i = 0; i < n_router(k); i++)
-        LEMOE_TRY(lemoe_key_router_forward(&k->routers[i], e, n, arena, &out->scores[i]));
+        LEMOE_TRY(lemoe_key_router_forward(&k->routers[i], e, arena, &out->scores[i]));
     out->z = out->scores[0].z;
     if (k->per_expert) {
         LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, k->n_expert, &out->z));

@@ -54,6 +54,9 @@ lemoe_status lemoe_router_keys_add_expert(void *router) LEMOE_MUST_CHECK;
 /* Scores of host features e[n, d]; everything of *out lives in the arena. */
 lemoe_status lemoe_router_keys_score(const lemoe_router_keys *keys, const float *e, int64_t n, lemoe_arena *arena,
                                      lemoe_key_pass *out) LEMOE_MUST_CHECK;
+/* The same of features of the device, borrowed until the backward. */
+lemoe_status lemoe_router_keys_score_on(const lemoe_router_keys *keys, lemoe_tensor e, lemoe_arena *arena,
+                                        lemoe_key_pass *out) LEMOE_MUST_CHECK;
 /* Adds the gradients of what trains. dz: device [n, columns]. */
 lemoe_status lemoe_router_keys_backward(const lemoe_router_keys *keys, const lemoe_key_pass *pass, lemoe_tensor dz,
                                         lemoe_arena *arena) LEMOE_MUST_CHECK;

@@ -22,6 +22,7 @@ typedef struct lemoe_editor_context {
     lemoe_arena *step_arena;  /* scratch: whoever uses it marks and resets */
     int64_t n_batch, batch_size;
     int64_t micro_batch_tokens; /* resolved */
+    bool launches_plainly;      /* every operation on its own, also where the device could replay a captured step */
     lemoe_tick *tick;
 } lemoe_editor_context;
 

@@ -60,8 +60,12 @@ static lemoe_status lemoe_open(const lemoe_editor_context *context, void **edito
     e->layer = context->config->lemoe.layer;
     LEMOE_TRY(lemoe_mem_alloc(context->n_batch, sizeof *e->experts, &e->experts));
     LEMOE_TRY(open_router(e));
-    lemoe_bypass bypass = {e->layer, lemoe_lemoe_forward, lemoe_lemoe_backward, e,
-                           context->config->lemoe.expert.kind == LEMOE_EXPERT_LORA};
+    lemoe_bypass bypass = {.layer = e->layer,
+                           .forward = lemoe_lemoe_forward,
+                           .backward = lemoe_lemoe_backward,
+                           .context = e,
+                           .reads_hidden = context->config->lemoe.expert.kind == LEMOE_EXPERT_LORA,
+                           .hold = lemoe_lemoe_hold};
     return lemoe_llama_add_bypass(context->model, &bypass);
 }
 

@@ -45,8 +45,11 @@ static lemoe_status moe_open(const lemoe_editor_context *context, void **editor)
                                       .has_anchor = c->moe.router == LEMOE_MOE_ROUTER_ANCHOR,
                                       .seed = c->seed};
     LEMOE_TRY(lemoe_token_router_create(&router, &e->router));
-    lemoe_bypass bypass = {e->layer, lemoe_moe_forward, lemoe_moe_backward, e,
-                           context->config->moe.expert.kind == LEMOE_EXPERT_LORA};
+    lemoe_bypass bypass = {.layer = e->layer,
+                           .forward = lemoe_moe_forward,
+                           .backward = lemoe_moe_backward,
+                           .context = e,
+                           .reads_hidden = context->config->moe.expert.kind == LEMOE_EXPERT_LORA};
     return lemoe_llama_add_bypass(context->model, &bypass);
 }
 

@@ -71,34 +71,45 @@ lemoe_status lemoe_lemoe_forward(void *editor, lemoe_bypass_io *io) {
     lemoe_lemoe *e = editor;
     lemoe_note *note = NULL;
     if (e->n_expert == 0) return LEMOE_OK; /* nothing inserted yet */
+    if (io->pack->bypass_held) return lemoe_lemoe_held_forward(e, io);
     LEMOE_TRY(take(io->arena, 1, sizeof *note, &note));
     *note = (lemoe_note){0};
     *io->kept = note;
     LEMOE_TRY(route_pack(e, io, note));
-    for (int64_t i = 0; i < e->n_expert; i++)
-        if (note->lists[i].n > 0)
-            LEMOE_TRY(
-                lemoe_dispatch_forward(e->context.model, &e->experts[i], &note->lists[i], io, &note->dispatches[i]));
+    for (int64_t i = 0; i < e->n_expert; i++) {
+        lemoe_row_tensors rows;
+        if (note->lists[i].n == 0) continue;
+        LEMOE_TRY(lemoe_dispatch_upload(io->arena, &note->lists[i], &rows));
+        LEMOE_TRY(lemoe_dispatch_forward(e->context.model, &e->experts[i], &rows, io, &note->dispatches[i]));
+    }
     return LEMOE_OK;
 }
 
 /* ---- backward ---- */
 
-/* Experts' gradients, and d_gate[n_unit] = lambda sum over a unit's rows of <d_out, f(x)>, this rank's part. */
-static lemoe_status experts_backward(lemoe_lemoe *e, lemoe_bypass_io *io, const lemoe_note *note, double *d_gate) {
-    lemoe_status status = LEMOE_OK;
+/* One expert's gradients; where d_gate is wanted, adds its rows' <d_out, f(x)> to their units. */
+static lemoe_status expert_backward(lemoe_lemoe *e, int64_t i, lemoe_bypass_io *io, const lemoe_note *note,
+                                    double *d_gate) {
+    const lemoe_row_list *list = &note->lists[i];
+    lemoe_tensor dot = {0};
     float *d_weight = NULL;
-    LEMOE_TRY(lemoe_mem_alloc(io->pack->n_tok, sizeof *d_weight, &d_weight));
-    for (int64_t i = 0; i < e->n_expert; i++) {
-        const lemoe_row_list *list = &note->lists[i];
-        if (list->n == 0) continue;
-        LEMOE_TRY_GOTO(lemoe_dispatch_backward(e->context.model, &note->dispatches[i], io, d_weight));
-        for (int64_t k = 0; k < list->n; k++) d_gate[note->unit_of_row[list->row[k]]] += d_weight[k];
-    }
-    for (int64_t u = 0; u < note->n_unit; u++) d_gate[u] *= e->context.config->lemoe.lambda;
-out:
+    if (!d_gate) return lemoe_dispatch_backward(e->context.model, &note->dispatches[i], io, dot);
+    LEMOE_TRY(lemoe_arena_vector(io->arena, LEMOE_F32, list->n, &dot));
+    LEMOE_TRY(lemoe_dispatch_backward(e->context.model, &note->dispatches[i], io, dot));
+    LEMOE_TRY(lemoe_mem_alloc(list->n, sizeof *d_weight, &d_weight));
+    lemoe_status status =
+        lemoe_device_download(lemoe_arena_device(io->arena), d_weight, dot.data, lemoe_tensor_bytes(&dot));
+    for (int64_t k = 0; k < list->n; k++) d_gate[note->unit_of_row[list->row[k]]] += d_weight[k];
     lemoe_mem_free(d_weight);
     return status;
+}
+
+/* Experts' gradients, and d_gate[n_unit] = lambda sum over a unit's rows of <d_out, f(x)>, this rank's part. */
+static lemoe_status experts_backward(lemoe_lemoe *e, lemoe_bypass_io *io, const lemoe_note *note, double *d_gate) {
+    for (int64_t i = 0; i < e->n_expert; i++)
+        if (note->lists[i].n > 0) LEMOE_TRY(expert_backward(e, i, io, note, d_gate));
+    for (int64_t u = 0; d_gate && u < note->n_unit; u++) d_gate[u] *= e->context.config->lemoe.lambda;
+    return LEMOE_OK;
 }
 
 /* f is a partial sum, so the team adds up. */
@@ -117,9 +128,11 @@ lemoe_status lemoe_lemoe_backward(void *editor, lemoe_bypass_io *io) {
     lemoe_lemoe *e = editor;
     const lemoe_note *note = *io->kept;
     double *d_gate = NULL;
+    if (io->pack->bypass_held) return lemoe_lemoe_held_backward(e, io);
+    if (!e->router_ops->backward) return experts_backward(e, io, note, NULL);
     LEMOE_TRY(lemoe_mem_alloc(note->n_unit, sizeof *d_gate, &d_gate));
     lemoe_status status = experts_backward(e, io, note, d_gate);
-    if (status == LEMOE_OK && e->router_ops->backward) status = router_backward(e, io, note, d_gate);
+    if (status == LEMOE_OK) status = router_backward(e, io, note, d_gate);
     lemoe_mem_free(d_gate);
     return status;
 }

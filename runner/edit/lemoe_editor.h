@@ -1,6 +1,7 @@
 /*
  * Private to runner/edit: the LEMoE editor's parts. editor_lemoe.c is the method (insert, freeze, train, store),
- * lemoe_bypass.c what it adds to the FFN, lemoe_routes.c where sequences go, lemoe_null_route.c which go nowhere.
+ * lemoe_bypass.c what it adds to the FFN (lemoe_held.c: to packs that train many times), lemoe_routes.c where sequences
+ * go, lemoe_null_route.c which go nowhere.
  */
 #ifndef RUNNER_EDIT_LEMOE_EDITOR_H
 #define RUNNER_EDIT_LEMOE_EDITOR_H
@@ -22,6 +23,12 @@ typedef struct lemoe_lemoe {
 /* lemoe_bypass.c. Collective on the model's comm. */
 lemoe_status lemoe_lemoe_forward(void *editor, lemoe_bypass_io *io);
 lemoe_status lemoe_lemoe_backward(void *editor, lemoe_bypass_io *io);
+
+/* lemoe_held.c. Local. A pack whose rows all go to the newest expert in every update: NULL where they may not. */
+lemoe_status lemoe_lemoe_hold(void *editor, const lemoe_pack *pack, lemoe_arena *arena, void **held);
+/* Collective; operations only. */
+lemoe_status lemoe_lemoe_held_forward(lemoe_lemoe *e, lemoe_bypass_io *io);
+lemoe_status lemoe_lemoe_held_backward(lemoe_lemoe *e, lemoe_bypass_io *io);
 
 /* lemoe_routes.c. Local. */
 lemoe_unit_args lemoe_lemoe_unit_args(const lemoe_lemoe *e);

@@ -65,10 +65,12 @@ lemoe_status lemoe_moe_forward(void *editor, lemoe_bypass_io *io) {
     LEMOE_TRY(make_note(e, io->x.shape[0], io->arena, &note));
     *io->kept = note;
     LEMOE_TRY(route_tokens(e, io, note));
-    for (int64_t i = 0; i < e->n_expert; i++)
-        if (note->lists[i].n > 0)
-            LEMOE_TRY(
-                lemoe_dispatch_forward(e->context.model, &e->experts[i], &note->lists[i], io, &note->dispatches[i]));
+    for (int64_t i = 0; i < e->n_expert; i++) {
+        lemoe_row_tensors rows;
+        if (note->lists[i].n == 0) continue;
+        LEMOE_TRY(lemoe_dispatch_upload(io->arena, &note->lists[i], &rows));
+        LEMOE_TRY(lemoe_dispatch_forward(e->context.model, &e->experts[i], &rows, io, &note->dispatches[i]));
+    }
     return LEMOE_OK;
 }
 
@@ -82,8 +84,12 @@ static lemoe_status used_gradient(lemoe_moe *e, lemoe_bypass_io *io, const moe_n
     LEMOE_TRY(lemoe_mem_alloc(n_tok, sizeof *d_weight, &d_weight));
     for (int64_t i = 0; i < e->n_expert; i++) {
         const lemoe_row_list *list = &note->lists[i];
+        lemoe_tensor dot;
         if (list->n == 0) continue;
-        LEMOE_TRY_GOTO(lemoe_dispatch_backward(e->context.model, &note->dispatches[i], io, d_weight));
+        LEMOE_TRY_GOTO(lemoe_arena_vector(io->arena, LEMOE_F32, list->n, &dot));
+        LEMOE_TRY_GOTO(lemoe_dispatch_backward(e->context.model, &note->dispatches[i], io, dot));
+        LEMOE_TRY_GOTO(
+            lemoe_device_download(lemoe_arena_device(io->arena), d_weight, dot.data, lemoe_tensor_bytes(&dot)));
         for (int64_t k = 0; k < list->n; k++) dp[list->row[k] * e->n_expert + i] = lambda * d_weight[k];
     }
     LEMOE_TRY_GOTO(lemoe_comm_allreduce_sum(lemoe_llama_comm(e->context.model),

@@ -83,16 +83,24 @@ lemoe_status lemoe_llama_embedding_mean(lemoe_llama *model, const lemoe_pack *pa
 lemoe_status lemoe_llama_ffn_input(lemoe_llama *model, int64_t layer, lemoe_tensor x, lemoe_arena *arena,
                                    lemoe_tensor y) LEMOE_MUST_CHECK;
 
-/* Local. For a pack that is used many times: what the FFN at the cut gives without its bypass is the same every time,
- * so it is computed now, into the arena, and forwards with this pack and cut take it from there (bit for bit). Does
- * nothing where that FFN has no bypass, or one that reads its hidden rows, or a tap or patch, or where the cut is
- * before an attention. scratch is another arena. Seams must not be added while the pack is used. */
-lemoe_status lemoe_llama_hold_ffn(lemoe_llama *model, lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
-                                  lemoe_arena *scratch) LEMOE_MUST_CHECK;
+/* Local. For a pack that trains many times, always from this cut: what is the same every time is computed now, into the
+ * arena, and taken from there, bit for bit; scratch is another arena. Seams must not be added while the pack is used.
+ * - What the FFN at the cut gives without its bypass; unless it has none, or one that reads its hidden rows, or a tap
+ * or patch, or the cut is before an attention.
+ * - What the bypass at the cut holds (lemoe_bypass.hold).
+ * - Room for losses, so that they need not come to the host before the backward: forwards leave nll and argmax out, and
+ *   lemoe_llama_held_nll gives the losses afterwards.
+ * pack->without_host says whether nothing in between needs the host any more, so that forward and backward can be
+ * captured (lemoe_device_capture_begin), if the comm stays on the device: no bypass but one that holds. */
+lemoe_status lemoe_llama_hold(lemoe_llama *model, lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                              lemoe_arena *scratch) LEMOE_MUST_CHECK;
+/* Local. nll[n_target], host: -log p of the targets in the last forward of a pack that is held. */
+lemoe_status lemoe_llama_held_nll(const lemoe_llama *model, const lemoe_pack *pack, float *nll) LEMOE_MUST_CHECK;
 
 typedef struct lemoe_llama_trace lemoe_llama_trace; /* what the backward needs, in the arena of its forward */
 
 typedef struct lemoe_llama_output {
+    /* data NULL for a pack that is held: see lemoe_llama_hold */
     lemoe_tensor nll;    /* [n_target] -log p(target), nats; equal on all ranks */
     lemoe_tensor argmax; /* [n_target] int32: largest logit over the whole vocabulary, then the lowest id */
     lemoe_tensor logits; /* [n_target, n_vocab_local] this rank's columns, from vocab_begin (destroyed by backward) */

@@ -198,11 +198,21 @@ static lemoe_status hold_ffn(lemoe_llama *m, lemoe_pack *pack, int64_t layer, le
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_llama_hold_ffn(lemoe_llama *m, lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
-                                  lemoe_arena *scratch) {
+/* Bypasses above the cut would need notes of their own: so far there is one at most, and it is at the cut. */
+static lemoe_status hold_bypass(lemoe_llama *m, lemoe_pack *pack, int64_t cut, lemoe_arena *arena) {
+    const lemoe_bypass *bypass = cut % 2 == 1 ? llama_bypass_at(m, cut / 2) : NULL;
+    if (bypass && bypass->hold) LEMOE_TRY(bypass->hold(bypass->context, pack, arena, &pack->bypass_held));
+    pack->without_host = m->n_bypass == 0 || (m->n_bypass == 1 && pack->bypass_held);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_llama_hold(lemoe_llama *m, lemoe_pack *pack, int64_t cut, lemoe_arena *arena, lemoe_arena *scratch) {
     size_t mark = lemoe_arena_mark(scratch);
+    lemoe_status status = LEMOE_OK;
+    LEMOE_TRY(matrix(arena, 3, pack->n_target, &pack->losses));
+    LEMOE_TRY(hold_bypass(m, pack, cut, arena));
     if (cut % 2 == 0 || !pack->x.data || !llama_ffn_is_constant(m, cut / 2)) return LEMOE_OK;
-    lemoe_status status = hold_ffn(m, pack, cut / 2, arena, scratch);
+    status = hold_ffn(m, pack, cut / 2, arena, scratch);
     lemoe_arena_reset(scratch, mark);
     return status;
 }

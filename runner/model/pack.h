@@ -11,6 +11,7 @@
 #include "kernels/arena.h"
 #include "kernels/base/tensor.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* One sequence. All pointers are host memory, borrowed. */
@@ -39,8 +40,11 @@ typedef struct lemoe_pack {
     lemoe_tensor target_row;    /* [n_target] row whose logits predict the target: position - 1 */
     lemoe_tensor target_id;     /* [n_target] */
     lemoe_tensor x;             /* [n_tok, d_model] fp32: cut_rows of all items; data NULL when they have none */
-    /* [n_tok, d_model] of the FFN at the cut, without its bypass; data NULL unless lemoe_llama_hold_ffn was called */
-    lemoe_tensor ffn_input, ffn_output;
+    /* of a pack that is used many times (lemoe_llama_hold); data NULL, and NULL, otherwise */
+    lemoe_tensor losses; /* [3, n_target] of the last forward: largest logit, sum of exp, label's logit */
+    lemoe_tensor ffn_input, ffn_output; /* [n_tok, d_model] of the FFN at the cut, without its bypass */
+    void *bypass_held;                  /* the note of the bypass at the cut */
+    bool without_host;                  /* nothing between forward and backward's end needs the host: see there */
 } lemoe_pack;
 
 /* Local. Lays items out in the arena. d_model 0 leaves x out. */

@@ -31,6 +31,10 @@ typedef struct lemoe_bypass {
     lemoe_status (*backward)(void *context, lemoe_bypass_io *io);
     void *context;
     bool reads_hidden; /* it uses gate, up or act */
+    /* Local; NULL: nothing. For a pack that trains many times: makes a note of what does not change between two
+     * updates, in the arena; forward and backward find it in pack->bypass_held and then queue operations only, without
+     * moving data between host and device. *held NULL: it cannot do so. */
+    lemoe_status (*hold)(void *context, const lemoe_pack *pack, lemoe_arena *arena, void **held);
 } lemoe_bypass;
 
 /* Matrices an editor may name. Rows [n_out, n_in]; q,k,v,gate,up are split by rows over ranks, o,down by columns. */
@@ -46,7 +50,7 @@ typedef enum lemoe_matrix {
 } lemoe_matrix;
 
 /* Called in the backward of every pack with this rank's input rows x[n_tok, n_in_local] and output gradients
- * dy[n_tok, n_out_local]; a weight gradient is dy^T x. */
+ * dy[n_tok, n_out_local]; a weight gradient is dy^T x. Queues operations and moves nothing to or from the host. */
 typedef struct lemoe_tap {
     int64_t layer;
     lemoe_matrix matrix;

@@ -34,22 +34,31 @@ out:
     return status;
 }
 
-/* nll = max + log(sum) - label's logit, in double: these are the numbers that are reported. */
-static lemoe_status finish_nll(lemoe_llama *m, lemoe_tensor row_max, lemoe_tensor sum, lemoe_tensor label,
-                               lemoe_tensor nll) {
-    int64_t n = lemoe_tensor_count(&nll);
-    size_t n_bytes = (size_t)n * sizeof(float);
+/* nll = max + log(sum) - label's logit, in double: these are the numbers that are reported. losses[3, n] of the device,
+ * nll[n] of the host. */
+static lemoe_status nll_of(const lemoe_llama *m, lemoe_tensor losses, float *nll) {
+    int64_t n = losses.shape[1];
     float *values = NULL;
     LEMOE_TRY(lemoe_mem_alloc(3 * n, sizeof *values, &values));
-    lemoe_status status = LEMOE_OK;
-    LEMOE_TRY_GOTO(lemoe_device_download(m->device, values, row_max.data, n_bytes));
-    LEMOE_TRY_GOTO(lemoe_device_download(m->device, values + n, sum.data, n_bytes));
-    LEMOE_TRY_GOTO(lemoe_device_download(m->device, values + 2 * n, label.data, n_bytes));
-    for (int64_t i = 0; i < n; i++)
-        values[i] = (float)((double)values[i] + log((double)values[n + i]) - (double)values[2 * n + i]);
-    LEMOE_TRY_GOTO(lemoe_device_upload(m->device, nll.data, values, n_bytes));
-out:
+    lemoe_status status = lemoe_device_download(m->device, values, losses.data, lemoe_tensor_bytes(&losses));
+    for (int64_t i = 0; i < n && status == LEMOE_OK; i++)
+        nll[i] = (float)((double)values[i] + log((double)values[n + i]) - (double)values[2 * n + i]);
     lemoe_mem_free(values);
+    return status;
+}
+
+lemoe_status lemoe_llama_held_nll(const lemoe_llama *m, const lemoe_pack *pack, float *nll) {
+    LEMOE_CHECK(pack->losses.data, LEMOE_ERR_STATE, "the losses of a pack that is not held");
+    return nll_of(m, pack->losses, nll);
+}
+
+static lemoe_status finish_nll(lemoe_llama *m, lemoe_tensor losses, lemoe_arena *arena, lemoe_tensor *out) {
+    float *nll = NULL;
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, losses.shape[1], out));
+    LEMOE_TRY(lemoe_mem_alloc(losses.shape[1], sizeof *nll, &nll));
+    lemoe_status status = nll_of(m, losses, nll);
+    if (status == LEMOE_OK) status = lemoe_device_upload(m->device, out->data, nll, lemoe_tensor_bytes(out));
+    lemoe_mem_free(nll);
     return status;
 }
 
@@ -62,23 +71,33 @@ static lemoe_status make_logits(lemoe_llama *m, lemoe_tensor rows, lemoe_arena *
     return lemoe_op_linear(m->device, *h, m->lm_head, *logits, false);
 }
 
+/* Row i of losses[3, n]. */
+static lemoe_tensor loss_row(lemoe_tensor losses, int64_t i) {
+    return lemoe_tensor_1d(lemoe_tensor_rows(losses, i, 1).data, LEMOE_F32, losses.shape[1]);
+}
+
+/* Largest logits and, where they are wanted, who has them, over all ranks. */
+static lemoe_status find_row_max(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *out, lemoe_tensor row_max,
+                                 lemoe_tensor argmax) {
+    LEMOE_TRY(lemoe_op_xent_rowmax(m->device, out->logits, m->vocab_begin, row_max, argmax));
+    if (lemoe_comm_size(m->comm) > 1)
+        LEMOE_TRY(pack->losses.data ? lemoe_comm_device_max(m->comm, row_max) : reduce_argmax(m, row_max, argmax));
+    if (!pack->losses.data) out->argmax = argmax;
+    return LEMOE_OK;
+}
+
 lemoe_status llama_loss_forward(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor rows, lemoe_arena *arena,
                                 lemoe_llama_output *out) {
-    int64_t n = pack->n_target;
-    bool split = lemoe_comm_size(m->comm) > 1;
-    lemoe_tensor h, inv_rms, row_max, sum, label;
+    lemoe_tensor h, inv_rms, argmax, losses = pack->losses;
     LEMOE_TRY(make_logits(m, rows, arena, &h, &inv_rms, &out->logits));
-    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, n, &row_max));
-    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, n, &sum));
-    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, n, &label));
-    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, n, &out->nll));
-    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_I32, n, &out->argmax));
-    LEMOE_TRY(lemoe_op_xent_rowmax(m->device, out->logits, m->vocab_begin, row_max, out->argmax));
-    if (split) LEMOE_TRY(reduce_argmax(m, row_max, out->argmax));
+    if (!losses.data) LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, 3, pack->n_target, &losses));
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_I32, pack->n_target, &argmax));
+    lemoe_tensor row_max = loss_row(losses, 0), sum = loss_row(losses, 1), label = loss_row(losses, 2);
+    LEMOE_TRY(find_row_max(m, pack, out, row_max, argmax));
     LEMOE_TRY(lemoe_op_xent_rowsum(m->device, out->logits, row_max, pack->target_id, m->vocab_begin, sum, label));
     LEMOE_TRY(llama_reduce(m, sum));
     LEMOE_TRY(llama_reduce(m, label));
-    LEMOE_TRY(finish_nll(m, row_max, sum, label, out->nll));
+    if (!pack->losses.data) LEMOE_TRY(finish_nll(m, losses, arena, &out->nll));
     if (!out->trace) return LEMOE_OK;
     out->trace->rows = rows;
     out->trace->rows_inv_rms = inv_rms;

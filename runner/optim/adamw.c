@@ -13,6 +13,7 @@ lemoe_status lemoe_adamw_begin(lemoe_adamw *adamw, double lr, double weight_deca
                                lemoe_param *params, int64_t n_params) {
     *adamw =
         (lemoe_adamw){.lr = lr, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = weight_decay, .clip = clip};
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F64, 2, &adamw->sums));
     for (int64_t i = 0; i < n_params; i++) {
         LEMOE_TRY(moment(arena, &params[i].w, &params[i].m));
         LEMOE_TRY(moment(arena, &params[i].w, &params[i].v));
@@ -33,27 +34,26 @@ static lemoe_status reduce_partial(lemoe_comm *comm, const lemoe_param *params, 
     return LEMOE_OK;
 }
 
-/* Shards add up over ranks; what is equal everywhere counts once. */
-static lemoe_status global_norm(lemoe_device *device, lemoe_comm *comm, const lemoe_param *params, int64_t n_params,
-                                double *out) {
-    double sharded = 0, equal = 0;
+/* Shards add up over ranks; what is equal everywhere counts once. The host waits for the device once. */
+static lemoe_status global_norm(const lemoe_adamw *adamw, lemoe_device *device, lemoe_comm *comm,
+                                const lemoe_param *params, int64_t n_params, double *out) {
+    double sums[2] = {0, 0};
+    LEMOE_TRY(lemoe_device_zero(device, adamw->sums.data, sizeof sums));
     for (int64_t i = 0; i < n_params; i++) {
-        double sum = 0;
-        LEMOE_TRY(lemoe_op_sumsq(device, params[i].grad, &sum));
-        if (params[i].place == LEMOE_PARAM_SHARDED)
-            sharded += sum;
-        else
-            equal += sum;
+        size_t which = params[i].place == LEMOE_PARAM_SHARDED ? 0 : 1;
+        lemoe_tensor sum = lemoe_tensor_1d((double *)adamw->sums.data + which, LEMOE_F64, 1);
+        LEMOE_TRY(lemoe_op_sumsq_add(device, params[i].grad, sum));
     }
-    LEMOE_TRY(lemoe_comm_allreduce_sum(comm, lemoe_tensor_1d(&sharded, LEMOE_F64, 1)));
-    *out = sqrt(sharded + equal);
+    LEMOE_TRY(lemoe_device_download(device, sums, adamw->sums.data, sizeof sums));
+    LEMOE_TRY(lemoe_comm_allreduce_sum(comm, lemoe_tensor_1d(&sums[0], LEMOE_F64, 1)));
+    *out = sqrt(sums[0] + sums[1]);
     return LEMOE_OK;
 }
 
 static lemoe_status update(lemoe_adamw *adamw, lemoe_device *device, lemoe_comm *comm, lemoe_param *params,
                            int64_t n_params, double *grad_norm) {
     LEMOE_TRY(reduce_partial(comm, params, n_params));
-    LEMOE_TRY(global_norm(device, comm, params, n_params, grad_norm));
+    LEMOE_TRY(global_norm(adamw, device, comm, params, n_params, grad_norm));
     if (!isfinite(*grad_norm)) return LEMOE_OK;
     double scale = adamw->clip > 0 ? adamw->clip / (*grad_norm + 1e-6) : 1.0; /* torch.nn.utils.clip_grad_norm_ */
     adamw->step++;

@@ -28,8 +28,9 @@ typedef struct lemoe_param {
 
 typedef struct lemoe_adamw {
     double lr, beta1, beta2, eps, weight_decay;
-    double clip;  /* 0: off */
-    int64_t step; /* updates done */
+    double clip;       /* 0: off */
+    int64_t step;      /* updates done */
+    lemoe_tensor sums; /* [2] fp64, device: of squares, over sharded gradients and over those equal on all ranks */
 } lemoe_adamw;
 
 /* Local. beta 0.9, 0.999, eps 1e-8; moments are allocated in the arena and zeroed: a fresh optimiser. */

@@ -148,7 +148,7 @@ static void attach(parallel *p, side *s, const lemoe_expert_config *config, bypa
     PAR(p, lemoe_expert_create(s->w.model, LAYER, config, 1, 0, s->w.arena, &b->expert));
     PAR(p, lemoe_expert_train(&b->expert, s->w.arena, b->params, &n_params));
     PAR(p, lemoe_adamw_zero_grad(s->w.arena, b->params, n_params));
-    lemoe_bypass bypass = {LAYER, expert_forward, expert_backward, b, true};
+    lemoe_bypass bypass = {LAYER, expert_forward, expert_backward, b, true, NULL};
     PAR(p, lemoe_llama_add_bypass(s->w.model, &bypass));
 }
 

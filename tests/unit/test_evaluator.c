@@ -97,7 +97,7 @@ static void locality_is_agreement_with_the_pristine_model(void **state) {
     lemoe_eval_means means;
     double want[EVAL_EDITS];
     int32_t before[TINY_MAX_TOK], after[TINY_MAX_TOK];
-    lemoe_bypass bypass = {LAYER, shake, shake, NULL, false};
+    lemoe_bypass bypass = {LAYER, shake, shake, NULL, false, NULL};
     world_open(state, &tiny_llama, LEMOE_F32, &f);
     assert_ok(tiny_world_fill(&f.w, CUT));
     make_items(&f, items);

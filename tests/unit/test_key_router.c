@@ -88,7 +88,7 @@ static void scores_are_the_printed_formula(void **state) {
     (void)state;
     make(&r);
     fill(e, N * D, 1.0, 4);
-    assert_ok(lemoe_key_router_forward(&r, e, N, arena, &s));
+    assert_ok(lemoe_key_router_forward(&r, lemoe_tensor_2d(e, LEMOE_F32, N, D), arena, &s));
     for (int i = 0; i < N; i++) {
         double z[N_KEY];
         scores_of(&r, e + i * D, z);
@@ -108,7 +108,7 @@ static double value_of(void *context) {
     lemoe_key_scores s;
     size_t mark = lemoe_arena_mark(arena);
     double value = 0;
-    assert_ok(lemoe_key_router_forward(&l->r, l->e, N, arena, &s));
+    assert_ok(lemoe_key_router_forward(&l->r, lemoe_tensor_2d(l->e, LEMOE_F32, N, D), arena, &s));
     for (int i = 0; i < N * N_KEY; i++)
         value += (double)((const float *)l->dz.data)[i] * (double)((const float *)s.z.data)[i];
     lemoe_arena_reset(arena, mark);
@@ -124,7 +124,7 @@ static void open_loss(loss *l) {
 
 static void backward(loss *l) {
     lemoe_key_scores s;
-    assert_ok(lemoe_key_router_forward(&l->r, l->e, N, arena, &s));
+    assert_ok(lemoe_key_router_forward(&l->r, lemoe_tensor_2d(l->e, LEMOE_F32, N, D), arena, &s));
     assert_ok(lemoe_key_router_backward(&l->r, &s, l->dz, arena));
 }
 

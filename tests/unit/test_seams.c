@@ -39,7 +39,7 @@ static lemoe_status adder_backward(void *context, lemoe_bypass_io *io) {
 }
 
 static void add_bypass(int64_t layer, adder *a) {
-    lemoe_bypass bypass = {layer, adder_forward, adder_backward, a, false};
+    lemoe_bypass bypass = {layer, adder_forward, adder_backward, a, false, NULL};
     assert_ok(lemoe_llama_add_bypass(f.w.model, &bypass));
 }
 
@@ -85,7 +85,7 @@ static void the_lowest_seam_is_the_cut(void **state) {
 static void seams_that_do_not_fit_are_refused(void **state) {
     adder a = {0};
     lemoe_tensor w;
-    lemoe_bypass bypass = {3, adder_forward, adder_backward, &a, false};
+    lemoe_bypass bypass = {3, adder_forward, adder_backward, &a, false, NULL};
     lemoe_tap tap = {-1, LEMOE_MATRIX_Q, take, NULL};
     (void)state;
     assert_error(lemoe_llama_add_bypass(f.w.model, &bypass), LEMOE_ERR_ARG, "layers 0 to 2");
@@ -139,6 +139,15 @@ static lemoe_llama_output forward_pack(void) {
     return out;
 }
 
+/* Losses of a held pack come later, and are the same. */
+static void assert_same_losses(const lemoe_llama_output *computed, const lemoe_llama_output *held) {
+    float nll[3 * TINY_ITEMS];
+    assert_null(held->nll.data);
+    assert_null(held->argmax.data);
+    assert_ok(lemoe_llama_held_nll(f.w.model, &f.pack, nll));
+    assert_memory_equal(nll, computed->nll.data, (size_t)f.pack.n_target * sizeof *nll);
+}
+
 /* A pack that holds what the edited FFN gives computes the same bits, and the bypass still sees its input. */
 static void a_held_ffn_changes_no_bit(void **state) {
     (void)state;
@@ -149,10 +158,12 @@ static void a_held_ffn_changes_no_bit(void **state) {
         add_bypass(layer, &a);
         world_pack(&f, 2 * layer + 1, TINY_ITEMS);
         lemoe_llama_output computed = forward_pack();
-        assert_ok(lemoe_llama_hold_ffn(f.w.model, &f.pack, f.cut, f.w.arena, scratch));
+        assert_ok(lemoe_llama_hold(f.w.model, &f.pack, f.cut, f.w.arena, scratch));
         assert_non_null(f.pack.ffn_output.data);
         lemoe_llama_output held = forward_pack();
         assert_memory_equal(computed.logits.data, held.logits.data, logit_bytes());
+        assert_same_losses(&computed, &held);
+        assert_false(f.pack.without_host); /* who knows what this bypass does */
         lemoe_tensor d_cut = lemoe_tensor_2d(f.pack.x.data, LEMOE_F32, f.pack.n_tok, tiny_llama.d_model);
         assert_error(lemoe_llama_backward(f.w.model, &f.pack, &held, f.weight_tensor, f.w.arena, d_cut),
                      LEMOE_ERR_UNSUPPORTED, "held");
@@ -165,16 +176,16 @@ static void a_held_ffn_changes_no_bit(void **state) {
 static void an_ffn_that_may_change_is_not_held(void **state) {
     adder a = {0};
     lemoe_tensor w;
-    lemoe_bypass nosy = {1, adder_forward, adder_backward, &a, true};
+    lemoe_bypass nosy = {1, adder_forward, adder_backward, &a, true, NULL};
     (void)state;
     assert_ok(lemoe_llama_add_bypass(f.w.model, &nosy));
     world_pack(&f, 3, 2);
-    assert_ok(lemoe_llama_hold_ffn(f.w.model, &f.pack, 3, f.w.arena, f.w.arena));
+    assert_ok(lemoe_llama_hold(f.w.model, &f.pack, 3, f.w.arena, f.w.arena));
     assert_null(f.pack.ffn_output.data);
     assert_ok(lemoe_llama_seams_clear(f.w.model));
     add_bypass(1, &a);
     assert_ok(lemoe_llama_patch_begin(f.w.model, 1, LEMOE_MATRIX_DOWN, &w));
-    assert_ok(lemoe_llama_hold_ffn(f.w.model, &f.pack, 3, f.w.arena, f.w.arena));
+    assert_ok(lemoe_llama_hold(f.w.model, &f.pack, 3, f.w.arena, f.w.arena));
     assert_null(f.pack.ffn_output.data);
 }
 

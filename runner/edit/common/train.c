@@ -11,6 +11,9 @@
 typedef struct micro {
     lemoe_pack pack;
     lemoe_tensor weight; /* [n_target] 1 / (edits of the minibatch * targets of the edit) */
+    float *host_weight;  /* the same */
+    int64_t n_run;       /* how often it was computed so far */
+    lemoe_graph *graph;  /* its forward and backward, once they are captured */
 } micro;
 
 typedef struct training {
@@ -24,28 +27,28 @@ typedef struct training {
     int64_t n_minibatch; /* edits of a full minibatch */
     micro *whole_batch;  /* minibatch 0: packs are the same in every step, so they are built once */
     int64_t n_whole_batch;
+    bool captures; /* they are replayed from the device's own record of them */
 } training;
 
 /* ---- micro-batches ---- */
 
-static lemoe_status target_weights(lemoe_arena *arena, const lemoe_pack *pack, int64_t n_items, lemoe_tensor *out) {
-    float *weight = NULL;
-    LEMOE_TRY(lemoe_mem_alloc(pack->n_target, sizeof *weight, &weight));
+static lemoe_status target_weights(lemoe_arena *arena, int64_t n_items, micro *m) {
+    const lemoe_pack *pack = &m->pack;
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, pack->n_target, &m->weight));
+    LEMOE_TRY(lemoe_arena_host(arena, lemoe_tensor_bytes(&m->weight), &m->host_weight));
     for (int64_t s = 0; s < pack->n_seq; s++) {
         int64_t first = pack->target_start[s], n = pack->target_start[s + 1] - first;
-        for (int64_t t = 0; t < n; t++) weight[first + t] = (float)(1.0 / ((double)n_items * (double)n));
+        for (int64_t t = 0; t < n; t++) m->host_weight[first + t] = (float)(1.0 / ((double)n_items * (double)n));
     }
-    lemoe_status status = lemoe_arena_vector(arena, LEMOE_F32, pack->n_target, out);
-    if (status == LEMOE_OK)
-        status = lemoe_device_upload(lemoe_arena_device(arena), out->data, weight, lemoe_tensor_bytes(out));
-    lemoe_mem_free(weight);
-    return status;
+    return lemoe_device_upload(lemoe_arena_device(arena), m->weight.data, m->host_weight,
+                               lemoe_tensor_bytes(&m->weight));
 }
 
 static lemoe_status build_micro(const training *t, lemoe_arena *arena, const lemoe_item *items, int64_t n,
                                 int64_t n_minibatch, micro *out) {
+    *out = (micro){0};
     LEMOE_TRY(lemoe_pack_build(arena, items, n, lemoe_llama_config_of(t->model)->d_model, &out->pack));
-    return target_weights(arena, &out->pack, n_minibatch, &out->weight);
+    return target_weights(arena, n_minibatch, out);
 }
 
 static lemoe_status build_whole_batch(training *t) {
@@ -56,47 +59,90 @@ static lemoe_status build_whole_batch(training *t) {
         LEMOE_TRY(lemoe_mem_grow(&t->whole_batch, &capacity, t->n_whole_batch + 1, sizeof *t->whole_batch));
         micro *m = &t->whole_batch[t->n_whole_batch];
         LEMOE_TRY(build_micro(t, t->context->batch_arena, items + begin, end - begin, n, m));
-        LEMOE_TRY(lemoe_llama_hold_ffn(t->model, &m->pack, lemoe_llama_cut(t->model), t->context->batch_arena,
-                                       t->context->step_arena));
         t->n_whole_batch++;
+        LEMOE_TRY(lemoe_llama_hold(t->model, &m->pack, lemoe_llama_cut(t->model), t->context->batch_arena,
+                                   t->context->step_arena));
     }
     return LEMOE_OK;
 }
 
+/* Whether an update's micro-batches can be replayed: nothing in them needs the host, and there are updates to gain by.
+ */
+static bool can_replay(const training *t) {
+    bool can = !t->context->launches_plainly && t->args->training->max_steps > 2 &&
+               lemoe_device_can_capture(lemoe_llama_device(t->model)) &&
+               lemoe_comm_stays_on_device(lemoe_llama_comm(t->model));
+    for (int64_t i = 0; i < t->n_whole_batch; i++) can = can && t->whole_batch[i].pack.without_host;
+    return can;
+}
+
+static void destroy_whole_batch(training *t) {
+    for (int64_t i = 0; i < t->n_whole_batch; i++)
+        lemoe_graph_destroy(lemoe_llama_device(t->model), t->whole_batch[i].graph);
+    lemoe_mem_free(t->whole_batch);
+}
+
 /* ---- one update ---- */
 
-/* Sum of weight * nll over the targets of a micro-batch: its share of the minibatch's loss. */
-static lemoe_status share_of_loss(lemoe_device *device, const micro *m, const lemoe_llama_output *output,
-                                  double *loss) {
-    lemoe_status status = LEMOE_OK;
+/* Sum of weight * nll over the targets of a micro-batch: its share of the minibatch's loss. nll: of a pack that is not
+ * held. */
+static lemoe_status share_of_loss(const training *t, const micro *m, lemoe_tensor nll, double *loss) {
     int64_t n = m->pack.n_target;
     float *values = NULL;
-    LEMOE_TRY(lemoe_mem_alloc(2 * n, sizeof *values, &values));
-    LEMOE_TRY_GOTO(lemoe_device_download(device, values, output->nll.data, (size_t)n * sizeof *values));
-    LEMOE_TRY_GOTO(lemoe_device_download(device, values + n, m->weight.data, (size_t)n * sizeof *values));
-    for (int64_t i = 0; i < n; i++) *loss += (double)values[i] * (double)values[n + i];
-out:
+    LEMOE_TRY(lemoe_mem_alloc(n, sizeof *values, &values));
+    lemoe_status status = m->pack.losses.data ? lemoe_llama_held_nll(t->model, &m->pack, values)
+                                              : lemoe_device_download(lemoe_llama_device(t->model), values, nll.data,
+                                                                      lemoe_tensor_bytes(&nll));
+    for (int64_t i = 0; i < n && status == LEMOE_OK; i++) *loss += (double)values[i] * (double)m->host_weight[i];
     lemoe_mem_free(values);
     return status;
 }
 
+/* Forward and backward. Of a pack that is held the loss is read afterwards. */
 static lemoe_status run_micro(const training *t, const micro *m, double *loss) {
     lemoe_arena *arena = t->context->step_arena;
     size_t mark = lemoe_arena_mark(arena);
     lemoe_llama_output output;
     lemoe_tensor no_cut = {0};
     LEMOE_TRY(lemoe_llama_forward(t->model, &m->pack, lemoe_llama_cut(t->model), true, arena, &output));
-    LEMOE_TRY(share_of_loss(lemoe_llama_device(t->model), m, &output, loss));
+    if (!m->pack.losses.data) LEMOE_TRY(share_of_loss(t, m, output.nll, loss));
     LEMOE_TRY(lemoe_llama_backward(t->model, &m->pack, &output, m->weight, arena, no_cut));
     lemoe_arena_reset(arena, mark);
+    return LEMOE_OK;
+}
+
+/* Records a micro-batch without running it. Whatever happens, the recording ends; the first failure is reported. */
+static lemoe_status capture_micro(const training *t, micro *m) {
+    lemoe_device *device = lemoe_llama_device(t->model);
+    char *message = NULL;
+    LEMOE_TRY(lemoe_device_capture_begin(device));
+    lemoe_status status = run_micro(t, m, NULL);
+    if (status != LEMOE_OK && lemoe_mem_strdup(lemoe_error_message(), &message) != LEMOE_OK) message = NULL;
+    lemoe_status ended = lemoe_device_capture_end(device, &m->graph);
+    if (status != LEMOE_OK && message) status = lemoe_raise(status, "%s", message);
+    lemoe_mem_free(message);
+    return status != LEMOE_OK ? status : ended;
+}
+
+/* A micro-batch of the whole batch. The first time it runs plainly, which makes all the room it needs; then it is
+ * captured, and from then on one replay does what hundreds of launches did. */
+static lemoe_status run_held(const training *t, micro *m) {
+    if (!t->captures || m->n_run++ == 0) return run_micro(t, m, NULL);
+    if (!m->graph) LEMOE_TRY(capture_micro(t, m));
+    return lemoe_graph_replay(lemoe_llama_device(t->model), m->graph);
+}
+
+static lemoe_status accumulate_whole(const training *t, double *loss) {
+    for (int64_t i = 0; i < t->n_whole_batch; i++) LEMOE_TRY(run_held(t, &t->whole_batch[i]));
+    for (int64_t i = 0; i < t->n_whole_batch; i++)
+        LEMOE_TRY(share_of_loss(t, &t->whole_batch[i], (lemoe_tensor){0}, loss));
     return LEMOE_OK;
 }
 
 static lemoe_status accumulate(const training *t, const lemoe_item *items, int64_t n, double *loss, int64_t *n_tok) {
     lemoe_arena *arena = t->context->step_arena;
     for (int64_t i = 0; i < n; i++) *n_tok += items[i].n_tok;
-    for (int64_t i = 0; i < t->n_whole_batch; i++) LEMOE_TRY(run_micro(t, &t->whole_batch[i], loss));
-    if (t->n_whole_batch) return LEMOE_OK;
+    if (t->n_whole_batch) return accumulate_whole(t, loss);
     for (int64_t begin = 0, end; begin < n; begin = end) {
         micro m;
         size_t mark = lemoe_arena_mark(arena);
@@ -213,9 +259,10 @@ lemoe_status lemoe_train_batch(const lemoe_train_args *args) {
                                      args->params, args->n_params));
     if (args->batch->resume) LEMOE_TRY_GOTO(visit_training(&t, args->batch->resume));
     if (t.n_minibatch == n) LEMOE_TRY_GOTO(build_whole_batch(&t));
+    t.captures = can_replay(&t);
     LEMOE_TRY_GOTO(run_passes(&t));
 out:
     lemoe_mem_free(t.items);
-    lemoe_mem_free(t.whole_batch);
+    destroy_whole_batch(&t);
     return status;
 }
