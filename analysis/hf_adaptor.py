@@ -218,7 +218,9 @@ class Anchors(nn.Module):
 
 
 class NearestRouter(nn.Module):
-    """The expert of the stored edit whose feature is nearest."""
+    """The expert of the stored edit whose feature is nearest; of the latest among equally near ones."""
+
+    TIE = 1e-5  # as in the runner
 
     def __init__(self, anchors: Anchors):
         super().__init__()
@@ -226,10 +228,12 @@ class NearestRouter(nn.Module):
 
     def forward(self, e: Tensor) -> Routes:
         cosine = self.anchors.cosines(e)
-        best = cosine.argmax(dim=1)
+        nearest = cosine.max(dim=1, keepdim=True).values
+        places = torch.arange(cosine.shape[1], device=e.device)
+        best = torch.where(cosine >= nearest - self.TIE, places, -1).max(dim=1).values
         expert = self.anchors.expert[best]
         others = cosine.masked_fill(self.anchors.expert[None, :] == expert[:, None], -2).max(dim=1).values
-        margin = cosine.gather(1, best[:, None])[:, 0] - others
+        margin = nearest[:, 0] - others
         return expert, torch.ones(len(e), device=e.device), torch.where(others < -1, torch.nan, margin)
 
 

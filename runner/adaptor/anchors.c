@@ -47,13 +47,13 @@ out:
     return status;
 }
 
-/* New anchors are impostors to the old ones and to each other. */
+/* New anchors are impostors to the old ones and to each other, where their features differ. */
 static void update_impostors(lemoe_anchors *a, const float *cosine, int64_t first, int64_t n) {
     for (int64_t i = first; i < a->n; i++) a->impostor[i] = -1.0;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < a->n; j++) {
             double c = cosine[i * a->n + j];
-            if (j == first + i) continue;
+            if (j == first + i || c >= 1.0 - LEMOE_ANCHOR_TIE) continue;
             if (c > a->impostor[first + i]) a->impostor[first + i] = c;
             if (j < first && c > a->impostor[j]) a->impostor[j] = c;
         }
@@ -104,12 +104,10 @@ out:
 
 static lemoe_nearest nearest_in(const lemoe_anchors *a, const float *cosine) {
     lemoe_nearest best = {-1, -1.0, -1.0};
-    int64_t at = -1;
     for (int64_t j = 0; j < a->n; j++)
-        if (at < 0 || cosine[j] > cosine[at]) at = j;
-    if (at < 0) return best;
-    best.expert = a->expert[at];
-    best.cosine = cosine[at];
+        if (cosine[j] > best.cosine) best.cosine = cosine[j];
+    for (int64_t j = 0; j < a->n; j++)
+        if (cosine[j] >= best.cosine - LEMOE_ANCHOR_TIE) best.expert = a->expert[j];
     for (int64_t j = 0; j < a->n; j++)
         if (a->expert[j] != best.expert && cosine[j] > best.other_cosine) best.other_cosine = cosine[j];
     return best;
@@ -155,7 +153,9 @@ static lemoe_status quantile_of(const double *values, int64_t n, double q, doubl
 
 lemoe_status lemoe_anchors_set_threshold(lemoe_anchors *a, lemoe_null_rule rule, double quantile) {
     double impostor = 0.0, genuine = 1.0;
-    if (a->n > 1) LEMOE_TRY(quantile_of(a->impostor, a->n, quantile, &impostor));
+    bool has_impostor = false;
+    for (int64_t i = 0; i < a->n; i++) has_impostor |= a->impostor[i] > -1.0;
+    if (has_impostor) LEMOE_TRY(quantile_of(a->impostor, a->n, quantile, &impostor));
     if (rule == LEMOE_NULL_RULE_TWO_SIDED && a->n_genuine > 0)
         LEMOE_TRY(quantile_of(a->genuine, a->n_genuine, 0.5, &genuine));
     a->threshold = rule == LEMOE_NULL_RULE_QUANTILE ? impostor : 0.5 * (impostor + genuine);

@@ -55,4 +55,9 @@ typedef struct lemoe_dataset_args {
 lemoe_status lemoe_dataset_open(const lemoe_dataset_args *args, lemoe_dataset **out) LEMOE_MUST_CHECK;
 void lemoe_dataset_close(lemoe_dataset *dataset);
 
+/* Local. Contradictions. order[n]: edits (indices) as they will be edited; out[i], in that order: the place of the next
+ * edit that gives the very same prompt another target, or -1. */
+lemoe_status lemoe_dataset_superseded(const lemoe_dataset *dataset, const int64_t *order, int64_t n,
+                                      int64_t *out) LEMOE_MUST_CHECK;
+
 #endif

@@ -13,6 +13,7 @@ struct lemoe_evaluator {
     lemoe_score *pristine, *current;     /* [n_role][n_edit] */
     int32_t *pristine_ids, *current_ids; /* storage behind their predictions */
     int64_t n_ids;
+    int64_t n_made; /* edits made when the scores at hand were taken: what supersedes must be among them */
     double *column; /* [n_edit] one metric, on its way to the results */
 };
 
@@ -75,13 +76,18 @@ static double nll(const lemoe_score *s, const lemoe_score *p) {
     return s->n_target ? s->nll : NAN;
 }
 
+/* One metric of one edit; NaN of an edit whose target was replaced since. */
+static double value_of(const lemoe_evaluator *e, const lemoe_score *scores, int role, metric_of metric, int64_t edit) {
+    if (role < ROLE_LOCALITY && !lemoe_eval_in_force(e->args.stream, edit, e->n_made)) return NAN;
+    return metric(&scores[at(e, role, edit)], &e->pristine[at(e, role, edit)]);
+}
+
 /* Puts one metric of a role, edits [first, first + n), under /eval/<moment>/<name>. */
 static lemoe_status put(lemoe_evaluator *e, const lemoe_score *scores, lemoe_moment moment, const char *name, int role,
                         metric_of metric, int64_t first, int64_t n) {
     char path[PATH_BYTES];
     (void)snprintf(path, sizeof path, "/eval/%s/%s", moment_name[moment], name);
-    for (int64_t i = 0; i < n; i++)
-        e->column[i] = metric(&scores[at(e, role, first + i)], &e->pristine[at(e, role, first + i)]);
+    for (int64_t i = 0; i < n; i++) e->column[i] = value_of(e, scores, role, metric, first + i);
     return lemoe_results_put_f64(e->args.results, path, first, n, e->column);
 }
 
@@ -143,7 +149,7 @@ static double mean_of(const lemoe_evaluator *e, const lemoe_score *scores, int r
     double sum = 0;
     int64_t n = 0;
     for (int64_t i = begin; i < end; i++) {
-        double value = metric(&scores[at(e, role, i)], &e->pristine[at(e, role, i)]);
+        double value = value_of(e, scores, role, metric, i);
         if (isnan(value)) continue;
         sum += value;
         n++;
@@ -169,6 +175,7 @@ lemoe_status lemoe_evaluator_score(lemoe_evaluator *e, lemoe_moment moment, int6
     lemoe_score *scores = moment == LEMOE_MOMENT_BASE ? e->pristine : e->current;
     const int64_t *start = e->args.stream->batch_start;
     int64_t begin = start[first], end = start[first + n_batches];
+    e->n_made = moment == LEMOE_MOMENT_BASE ? 0 : end;
     LEMOE_TRY(score_batches(e, scores, first, n_batches));
     if (moment == LEMOE_MOMENT_BASE) LEMOE_TRY(check_pristine(e, begin, end));
     means->reliability = mean_of(e, scores, ROLE_EDIT, token_accuracy, begin, end);
@@ -191,6 +198,7 @@ static lemoe_status put_milestone_row(lemoe_evaluator *e, const char *name, int 
 lemoe_status lemoe_evaluator_milestone(lemoe_evaluator *e, int64_t milestone, int64_t n_done, bool from_last) {
     if (!from_last) LEMOE_TRY(score_batches(e, e->current, 0, n_done));
     if (!e->args.results) return LEMOE_OK;
+    e->n_made = e->args.stream->batch_start[n_done];
     LEMOE_TRY(lemoe_results_put_i64(e->args.results, "/eval/milestone/batches", milestone, 1, &n_done));
     LEMOE_TRY(put_milestone_row(e, "reliability", ROLE_EDIT, token_accuracy, milestone, n_done));
     LEMOE_TRY(put_milestone_row(e, "generality", ROLE_PARAPHRASE, token_accuracy, milestone, n_done));

@@ -20,7 +20,16 @@ typedef struct lemoe_eval_stream {
     const char *const *locality_name; /* as in lemoe_dataset; [0] is "" */
     const int64_t *batch_start;       /* [n_batch + 1] */
     const lemoe_item *items;          /* [n_role][n_edit] */
+    const int64_t *superseded_by;     /* [n_edit] the next edit that gives the same prompt another target; -1: none.
+                                         NULL: none has one */
 } lemoe_eval_stream;
+
+/* Local. An edit is in force as long as none of the first n_edits edits supersedes it. Afterwards the model should no
+ * longer say its target: reliability, generality and routes at the end and at milestones leave it out (NaN). */
+static inline bool lemoe_eval_in_force(const lemoe_eval_stream *stream, int64_t edit, int64_t n_edits) {
+    int64_t by = stream->superseded_by ? stream->superseded_by[edit] : -1;
+    return by < 0 || by >= n_edits;
+}
 
 typedef struct lemoe_evaluator lemoe_evaluator;
 

@@ -116,7 +116,7 @@ static lemoe_status put_agreement(lemoe_routing *r, const char *path, int role, 
     for (int64_t b = 0; b < r->args.stream->n_batch; b++) {
         int64_t kept = 0, n = 0;
         for (int64_t i = start[b]; b < n_done && i < start[b + 1]; i++) {
-            if (items_of(r, role, i)->n_tok == 0) continue;
+            if (items_of(r, role, i)->n_tok == 0 || !lemoe_eval_in_force(r->args.stream, i, start[n_done])) continue;
             kept += r->routes[i].expert == r->trained[i];
             n++;
         }
@@ -131,6 +131,9 @@ lemoe_status lemoe_routing_milestone(lemoe_routing *r, int64_t milestone, int64_
     return put_agreement(r, "/routing/agreement_paraphrase", 1, milestone, n_done);
 }
 
+/* In place of a final expert: an edit whose target was replaced since has no expert that it should go to. */
+enum { LEFT_OUT = -2 };
+
 /* Rows of C from pairs (trained, final), and the mean of its diagonal over rows on which something was trained. */
 static lemoe_status put_consistency(lemoe_routing *r, const int64_t *trained, const int64_t *final, int64_t n,
                                     double *mean) {
@@ -140,7 +143,7 @@ static lemoe_status put_consistency(lemoe_routing *r, const int64_t *trained, co
         int64_t total = 0;
         for (int64_t j = 0; j <= n_expert; j++) r->reals[j] = 0;
         for (int64_t k = 0; k < n; k++) {
-            if (trained[k] != i) continue;
+            if (trained[k] != i || final[k] == LEFT_OUT) continue;
             r->reals[final[k] < 0 ? n_expert : final[k]] += 1;
             total++;
         }
@@ -156,6 +159,9 @@ static lemoe_status token_consistency(lemoe_routing *r, double *mean) {
     int64_t n = r->args.stream->n_edit, *final = NULL;
     LEMOE_TRY(lemoe_mem_alloc(r->token_start[n], sizeof *final, &final));
     lemoe_status status = r->args.ops->route_tokens(r->args.editor, items_of(r, 0, 0), n, final);
+    for (int64_t i = 0; i < n && status == LEMOE_OK; i++)
+        for (int64_t t = r->token_start[i]; t < r->token_start[i + 1]; t++)
+            if (!lemoe_eval_in_force(r->args.stream, i, n)) final[t] = LEFT_OUT;
     if (status == LEMOE_OK) status = put_consistency(r, r->trained_tokens, final, r->token_start[n], mean);
     lemoe_mem_free(final);
     return status;
@@ -180,6 +186,8 @@ lemoe_status lemoe_routing_final(lemoe_routing *r, double *consistency) {
     LEMOE_TRY(put_reals(r, "/routing/gate_final", gate_of, 0, n));
     LEMOE_TRY(put_reals(r, "/routing/margin", margin_of, 0, n));
     if (routes_tokens(r)) return token_consistency(r, consistency);
+    for (int64_t i = 0; i < n; i++)
+        if (!lemoe_eval_in_force(stream, i, n)) r->integers[i] = LEFT_OUT;
     return put_consistency(r, r->trained, r->integers, n, consistency);
 }
 

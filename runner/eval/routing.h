@@ -2,7 +2,7 @@
  * Where sequences are sent, in training and at the end (docs/method.md 2.7): routes per edit, agreement at milestones,
  * and the routing consistency matrix C[i][j] = share of what was trained on expert i that the final model routes to j;
  * last column: none. Rows sum to 1; a row on which nothing was trained is NaN. Instance routers count edits,
- * token-level routers prompt tokens.
+ * token-level routers prompt tokens. Edits that a later one superseded are left out (lemoe_eval_in_force).
  *
  * All functions are Local: called on the team's first rank only.
  */

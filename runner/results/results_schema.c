@@ -107,6 +107,9 @@ static const lemoe_schema_row rows[] = {
     ROW("/edit/target", TEXT, AXIS(EDIT), "1", "edit target"),
     ROW("/edit/prompt_tokens", I32, AXIS(EDIT), "count", "tokens in front of the first target position"),
     ROW("/edit/target_tokens", I32, AXIS(EDIT), "count", "tokens of the target"),
+    ROW("/edit/superseded_by", I32, AXIS(EDIT), "1",
+        "position of the next edit that gives the same prompt another target, after which this one counts no more; -1 "
+        "is none"),
     ROW("/plan/batch", I32, AXIS(EDIT), "1", "batch the edit belongs to"),
     ROW("/plan/cluster", I32, AXIS(EDIT), "1", "cluster the planner put the edit in; -1 is none"),
     ROW_2D("/plan/similarity", F64, AXIS(BATCH), AXIS(BATCH_OTHER), "1",

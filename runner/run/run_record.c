@@ -139,6 +139,8 @@ lemoe_status lemoe_run_record_stream(lemoe_results *results, const lemoe_world *
     LEMOE_TRY_GOTO(lemoe_mem_alloc(3 * stream->plan->n_edit, sizeof *c.texts, &c.texts));
     fill_columns(world, stream, &c);
     LEMOE_TRY_GOTO(put_columns(results, stream->plan, &c));
+    LEMOE_TRY_GOTO(
+        lemoe_results_put_i64(results, "/edit/superseded_by", 0, stream->plan->n_edit, stream->superseded_by));
 out:
     lemoe_mem_free(c.integers);
     lemoe_mem_free(c.texts);

@@ -68,6 +68,8 @@ static lemoe_status lay_out(const lemoe_world *world, const lemoe_item *items, l
     int n_role = world->stream->n_role;
     LEMOE_TRY(lemoe_mem_alloc(n_role * plan->n_edit, sizeof *out->items, &out->items));
     LEMOE_TRY(lemoe_mem_alloc(plan->n_batch + 1, sizeof *out->batch_start, &out->batch_start));
+    LEMOE_TRY(lemoe_mem_alloc(plan->n_edit, sizeof *out->superseded_by, &out->superseded_by));
+    LEMOE_TRY(lemoe_dataset_superseded(world->dataset, plan->edit, plan->n_edit, out->superseded_by));
     for (int64_t i = 0; i < plan->n_edit; i++) {
         out->batch_start[plan->batch[i] + 1] = i + 1;
         for (int role = 0; role < n_role; role++)
@@ -79,7 +81,8 @@ static lemoe_status lay_out(const lemoe_world *world, const lemoe_item *items, l
                                     .n_locality = world->dataset->n_locality,
                                     .locality_name = world->dataset->locality_name,
                                     .batch_start = out->batch_start,
-                                    .items = out->items};
+                                    .items = out->items,
+                                    .superseded_by = out->superseded_by};
     return LEMOE_OK;
 }
 
@@ -92,5 +95,6 @@ void lemoe_run_stream_close(lemoe_run_stream *stream) {
     lemoe_plan_destroy(stream->plan);
     lemoe_mem_free(stream->items);
     lemoe_mem_free(stream->batch_start);
+    lemoe_mem_free(stream->superseded_by);
     *stream = (lemoe_run_stream){0};
 }

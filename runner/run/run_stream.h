@@ -11,6 +11,7 @@ typedef struct lemoe_run_stream {
     bool plan_was_kept;     /* by the coordinator or an earlier execution; on the team's first rank */
     lemoe_item *items;      /* [n_role][n_edit] in editing order */
     int64_t *batch_start;   /* [n_batch + 1] */
+    int64_t *superseded_by; /* [n_edit] as in lemoe_eval_stream */
     lemoe_eval_stream eval; /* borrows the above */
 } lemoe_run_stream;
 

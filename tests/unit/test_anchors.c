@@ -63,6 +63,50 @@ static void the_nearest_anchor_and_the_nearest_rival(void **state) {
     lemoe_anchors_destroy(&a);
 }
 
+/* A prompt that is edited again: the newer expert, whatever the order of the sums; and no impostor of itself. */
+static void the_latest_of_equally_near_anchors_wins(void **state) {
+    lemoe_anchors a;
+    lemoe_nearest found;
+    float again[D];
+    double others[4];
+    (void)state;
+    for (int c = 0; c < D; c++) again[c] = 3.0f * features[c] * (c % 2 ? 1.0f + 1e-6f : 1.0f);
+    assert_ok(lemoe_anchors_create(arena, 5, D, &a));
+    assert_ok(lemoe_anchors_add(&a, features, 3, 0, arena));
+    assert_ok(lemoe_anchors_add(&a, again, 1, 1, arena));
+    assert_ok(lemoe_anchors_nearest(&a, features, 1, arena, &found));
+    assert_int_equal(found.expert, 1);
+    assert_close(found.cosine - found.other_cosine, 0, 1e-6);
+    assert_ok(lemoe_anchors_nearest(&a, again, 1, arena, &found));
+    assert_int_equal(found.expert, 1);
+    for (int i = 0; i < 4; i++) {
+        const float *own = i == 3 ? features : features + i * D; /* the nearest of another feature */
+        others[i] = -1;
+        for (int j = 0; j < 3; j++)
+            if (features + j * D != own) others[i] = fmax(others[i], cosine(own, features + j * D));
+        assert_close(a.impostor[i], others[i], 1e-6);
+    }
+    assert_ok(lemoe_anchors_add(&a, features, 1, 2, arena)); /* and again */
+    assert_ok(lemoe_anchors_nearest(&a, features, 1, arena, &found));
+    assert_int_equal(found.expert, 2);
+    lemoe_anchors_destroy(&a);
+}
+
+/* Beyond the tie the nearer one wins, though it is older. */
+static void a_nearer_anchor_beats_a_later_one(void **state) {
+    const float rows[] = {1, 0, 0, 0, 0, 0, 1, 0.02f, 0, 0, 0, 0}; /* cosine 1 - 2e-4 */
+    lemoe_anchors a;
+    lemoe_nearest found;
+    (void)state;
+    assert_ok(lemoe_anchors_create(arena, 2, D, &a));
+    assert_ok(lemoe_anchors_add(&a, rows, 1, 0, arena));
+    assert_ok(lemoe_anchors_add(&a, rows + D, 1, 1, arena));
+    assert_ok(lemoe_anchors_nearest(&a, rows, 1, arena, &found));
+    assert_int_equal(found.expert, 0);
+    assert_true(a.impostor[0] > 0.999 && a.impostor[1] > 0.999);
+    lemoe_anchors_destroy(&a);
+}
+
 static void without_anchors_there_is_nobody(void **state) {
     lemoe_anchors a;
     lemoe_nearest found[2];
@@ -136,12 +180,17 @@ static void one_anchor_has_no_impostor(void **state) {
     assert_close(a.threshold, 0.5, 0);
     assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_QUANTILE, 0.98));
     assert_close(a.threshold, 0.0, 0);
+    assert_ok(lemoe_anchors_add(&a, features, 1, 1, arena)); /* the same prompt again is still one feature */
+    assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_MID, 0.98));
+    assert_close(a.threshold, 0.5, 0);
     lemoe_anchors_destroy(&a);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_nearest_anchor_and_the_nearest_rival),
+        cmocka_unit_test(the_latest_of_equally_near_anchors_wins),
+        cmocka_unit_test(a_nearer_anchor_beats_a_later_one),
         cmocka_unit_test(without_anchors_there_is_nobody),
         cmocka_unit_test(impostors_are_the_nearest_other_anchors),
         cmocka_unit_test(quantiles_are_linear_between_order_statistics),

@@ -176,6 +176,28 @@ static void long_texts_stay_valid(void **state) {
     free(json);
 }
 
+/* The next edit of the same prompt and another target, in editing order. */
+static void contradictions_are_found(void **state) {
+    lemoe_edit edits[] = {
+        {.prompt = "who?",   .target = "Ada"}, /* 0 */
+        {.prompt = "where?", .target = "Ada"},
+        {.prompt = "who?",   .target = "Ada"}, /* 2: the same again */
+        {.prompt = "who?",   .target = "Bo" },
+        {.prompt = "who?",   .target = "Ada"}, /* 4: and back */
+        {.prompt = "who? ",  .target = "Bo" }, /* another prompt */
+    };
+    lemoe_dataset dataset = {.n_edit = 6, .edits = edits};
+    const int64_t file_order[] = {0, 1, 2, 3, 4, 5}, backwards[] = {5, 4, 3, 2, 1, 0};
+    const int64_t want[] = {3, -1, 3, 4, -1, -1}, want_backwards[] = {-1, 2, 3, -1, -1, -1};
+    int64_t got[6];
+    (void)state;
+    assert_ok(lemoe_dataset_superseded(&dataset, file_order, 6, got));
+    assert_memory_equal(got, want, sizeof got);
+    assert_ok(lemoe_dataset_superseded(&dataset, backwards, 6, got));
+    assert_memory_equal(got, want_backwards, sizeof got);
+    assert_ok(lemoe_dataset_superseded(&dataset, file_order, 0, got));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_whole_record),
@@ -184,6 +206,7 @@ int main(void) {
         cmocka_unit_test(bad_files),
         cmocka_unit_test(the_first_or_drawn_ones),
         cmocka_unit_test(long_texts_stay_valid),
+        cmocka_unit_test(contradictions_are_found),
     };
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);
 }

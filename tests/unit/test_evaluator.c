@@ -126,10 +126,45 @@ static void locality_is_agreement_with_the_pristine_model(void **state) {
     world_close(&f);
 }
 
+/* Edits 0 and 1 get other targets by edits 1 and 3: each counts until then, and locality always does. */
+static void a_superseded_edit_counts_until_its_successor(void **state) {
+    world_fixture f;
+    const int64_t superseded_by[EVAL_EDITS] = {1, 3, -1, -1};
+    lemoe_item items[EVAL_ROLES * EVAL_EDITS];
+    lemoe_eval_means means;
+    double accuracy[EVAL_EDITS], nll[EVAL_EDITS], ones[EVAL_EDITS] = {1, 1, 1, 1};
+    world_open(state, &tiny_llama, LEMOE_F32, &f);
+    assert_ok(tiny_world_fill(&f.w, CUT));
+    make_items(&f, items);
+    lemoe_eval_stream stream = eval_stream(items);
+    stream.superseded_by = superseded_by;
+    lemoe_results *results = eval_results(state, "superseded");
+    lemoe_evaluator *e = open_evaluator(&f, &stream, results);
+    assert_ok(lemoe_evaluator_score(e, LEMOE_MOMENT_BASE, 0, EVAL_BATCHES, &means));
+    assert_ok(lemoe_evaluator_score(e, LEMOE_MOMENT_IMMEDIATE, 0, 1, &means));
+    assert_ok(lemoe_evaluator_milestone(e, 0, 1, true));
+    assert_ok(lemoe_evaluator_score(e, LEMOE_MOMENT_FINAL, 0, EVAL_BATCHES, &means));
+    assert_ok(lemoe_evaluator_milestone(e, 1, EVAL_BATCHES, true));
+    lemoe_evaluator_destroy(e);
+    lemoe_replay *r = eval_played_back(state, results, "superseded");
+    reference(&f, items, accuracy, nll);
+    assert_reals(r, "/eval/base/reliability", accuracy, EVAL_EDITS);
+    assert_reals(r, "/eval/immediate/reliability", (double[]){NAN, accuracy[1]}, 2); /* replaced in its own batch */
+    assert_reals(r, "/eval/final/reliability", (double[]){NAN, NAN, accuracy[2], accuracy[3]}, EVAL_EDITS);
+    assert_reals(r, "/eval/final/target_nll", (double[]){NAN, NAN, nll[2], nll[3]}, EVAL_EDITS);
+    assert_reals(r, "/eval/final/locality", ones, EVAL_EDITS);
+    assert_close(means.reliability, (accuracy[2] + accuracy[3]) / 2, 1e-12);
+    assert_reals(r, "/eval/milestone/reliability", (double[]){accuracy[1], NAN, NAN, (accuracy[2] + accuracy[3]) / 2},
+                 4);
+    lemoe_replay_destroy(r);
+    world_close(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_untouched_model_keeps_its_scores),
         cmocka_unit_test(locality_is_agreement_with_the_pristine_model),
+        cmocka_unit_test(a_superseded_edit_counts_until_its_successor),
     };
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);
 }

@@ -277,6 +277,7 @@ static void schema_is_described(void **state) {
                                  "/edit/target",
                                  "/edit/prompt_tokens",
                                  "/edit/target_tokens",
+                                 "/edit/superseded_by",
                                  "/plan/batch",
                                  "/plan/cluster",
                                  "/plan/similarity",

@@ -98,6 +98,35 @@ static void experts_without_edits_do_not_count(void **state) {
     lemoe_replay_destroy(r);
 }
 
+/* Edit 3 gives edit 0's prompt another target: from then on edit 0 counts nowhere, before it did. */
+static void superseded_edits_do_not_count(void **state) {
+    script s = {
+        .now = {{1, 0, 0, 1}, {1, 0, 0, 1}, {-1, -1, -1, -1}},
+          .trained = { 0,           0,            1,                1}
+    };
+    const int64_t superseded_by[] = {3, -1, -1, -1};
+    lemoe_item items[EVAL_ROLES * EVAL_EDITS];
+    lemoe_routing *routing = NULL;
+    double consistency = 0;
+    make_items(items);
+    lemoe_eval_stream stream = eval_stream(items);
+    stream.superseded_by = superseded_by;
+    lemoe_results *results = eval_results(state, "superseded");
+    lemoe_routing_args args = {&scripted, &s, &stream, results};
+    assert_ok(lemoe_routing_create(&args, &routing));
+    assert_ok(lemoe_routing_after_batch(routing, 0));
+    assert_ok(lemoe_routing_milestone(routing, 0, 1));
+    assert_ok(lemoe_routing_after_batch(routing, 1));
+    assert_ok(lemoe_routing_milestone(routing, 1, 2));
+    assert_ok(lemoe_routing_final(routing, &consistency));
+    lemoe_routing_destroy(routing);
+    lemoe_replay *r = eval_played_back(state, results, "superseded");
+    assert_integers(r, "/routing/final_expert", (int64_t[]){1, 0, 0, 1}, 4);
+    assert_reals(r, "/routing/consistency", (double[]){1, 0, 0, 0.5, 0.5, 0}, 6);
+    assert_reals(r, "/routing/agreement_prompt", (double[]){0.5, NAN, 1.0, 0.5}, 4);
+    lemoe_replay_destroy(r);
+}
+
 static void an_editor_without_routes_puts_nothing(void **state) {
     static const lemoe_editor_ops plain = {.name = "plain"};
     lemoe_item items[EVAL_ROLES * EVAL_EDITS];
@@ -123,6 +152,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(routes_and_their_consistency),
         cmocka_unit_test(experts_without_edits_do_not_count),
+        cmocka_unit_test(superseded_edits_do_not_count),
         cmocka_unit_test(an_editor_without_routes_puts_nothing),
     };
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);

@@ -1,0 +1,60 @@
+#!/usr/bin/python3
+"""Makes a stream of edits that get in each other's way, out of data.json: four batches of N edits, in file order.
+
+    python3 make_conflicts.py N OUT.json
+
+    batch 0   a fact of each of N subjects
+    batch 1   another fact of each of these subjects
+    batch 2   first half: the prompts of batch 0's first half with new targets, which contradict it; then other subjects
+    batch 3   other subjects
+
+A record says which it is in `part`: first, other_fact, contradicting, plain. Needs nothing but Python.
+"""
+import json
+import os
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def wording(record):
+    """The prompt without its subject: equal wordings ask for names of one list."""
+    return record["src"].replace(record["subject"], "{}")
+
+
+def contradicting(record, records):
+    """The record with a target of another record in the same wording, sharing no word with either answer it had."""
+    used = set((record["alt"] + " " + record["answers"][0]).split())
+    target = next(r["alt"] for r in records if wording(r) == wording(record) and not used & set(r["alt"].split()))
+    return {**record, "alt": target, "cond": f"{record['alt']} >> {target} || {record['src']}"}
+
+
+def make(records, n):
+    others = {}
+    for record in records:
+        others.setdefault(record["subject"], []).append(record)
+    firsts = [facts[0] for facts in others.values() if len(facts) > 1]
+    chosen, rest = firsts[:n], firsts[n : n + 2 * n - n // 2]
+    half = n // 2
+    parts = {
+        "first": chosen,
+        "other_fact": [others[r["subject"]][1] for r in chosen],
+        "contradicting": [contradicting(r, records) for r in chosen[:half]],
+        "plain": rest,
+    }
+    if len(chosen) < n or len(rest) < 2 * n - half:
+        sys.exit(f"{len(firsts)} subjects do not suffice for batches of {n}")
+    return [{**record, "part": part} for part, own in parts.items() for record in own]
+
+
+def main():
+    if len(sys.argv) != 3 or not sys.argv[1].isdigit():
+        sys.exit(__doc__)
+    with open(os.path.join(HERE, "data.json"), encoding="utf-8") as f:
+        stream = make(json.load(f), int(sys.argv[1]))
+    with open(sys.argv[2], "w", encoding="utf-8") as f:
+        json.dump(stream, f, ensure_ascii=False, indent=1)
+
+
+if __name__ == "__main__":
+    main()
