@@ -44,6 +44,10 @@ lemoe_status lemoe_llama_folder_fingerprint(const char *folder, char out[33], in
  * multiple of them), else SHAPE with the number that does not divide. */
 lemoe_status lemoe_llama_check_split(const lemoe_llama_config *config, int64_t tp) LEMOE_MUST_CHECK;
 
+/* Local, pure. Bytes of a rank's shards of all tensors, stored as that type, where it holds most; the model has to
+ * split. What loading onto a device takes, but for the rounding of each tensor to 256 bytes. */
+int64_t lemoe_llama_share_bytes(const lemoe_llama_config *config, lemoe_dtype dtype, int64_t tp);
+
 /* Local. This rank's share of d_ff: rows [begin, begin + n) of gate and up. */
 void lemoe_llama_ff_share(const lemoe_llama *model, int64_t *begin, int64_t *n);
 /* Local. This rank's shard of a matrix as it is used now (device; stored dtype, or fp32 when patched), [n_out, n_in]

@@ -30,6 +30,15 @@ lemoe_status lemoe_llama_check_split(const lemoe_llama_config *config, int64_t t
     return LEMOE_OK;
 }
 
+int64_t lemoe_llama_share_bytes(const lemoe_llama_config *c, lemoe_dtype dtype, int64_t tp) {
+    int64_t n_kv = c->n_kv % tp == 0 ? c->n_kv / tp : 1, d = c->d_model;
+    int64_t attention = 2 * d * c->d_head * (c->n_head / tp + n_kv), ffn = 3 * d * (c->d_ff / tp);
+    int64_t vocabulary = (c->tied_embeddings ? 1 : 2) * d * ((c->n_vocab + tp - 1) / tp);
+    int64_t n_fp32 = (2 * c->n_layer + 1) * d + c->d_head / 2; /* norms, frequencies */
+    return (c->n_layer * (attention + ffn) + vocabulary) * (int64_t)lemoe_dtype_bytes(dtype) +
+           n_fp32 * (int64_t)sizeof(float);
+}
+
 static void take_shares(lemoe_llama *model) {
     const lemoe_llama_config *c = &model->config;
     int64_t tp = lemoe_comm_size(model->comm), rank = lemoe_comm_rank(model->comm);

@@ -374,7 +374,7 @@ lemoe_status lemoe_run_execute(const lemoe_run_args *args) {
         .phase = "opening", .loss = NAN, .immediate = {NAN, NAN, NAN}
     };
     tell(&r, NULL);
-    LEMOE_TRY_GOTO(lemoe_world_prepare(r.world, r.config));
+    LEMOE_TRY_GOTO(lemoe_world_prepare(r.world, r.config, args->predicted_bytes));
     LEMOE_TRY_GOTO(run_open_editor(&r));
     LEMOE_TRY_GOTO(open_stream(&r));
     LEMOE_TRY_GOTO(run_check_signals(&r));

@@ -27,6 +27,10 @@ void lemoe_announce_launch(const lemoe_sweep *sweep, int n_rank, FILE *out) {
     if (sweep->n_repeated > 0)
         (void)fprintf(out, ", %lld combinations more that are the same runs", (long long)sweep->n_repeated);
     (void)fprintf(out, "; on %d rank%s; results in %s\n", n_rank, n_rank == 1 ? "" : "s", sweep->output_folder);
+    if (sweep->devices.has_cuda)
+        (void)fprintf(out, "devices: %s\n", sweep->devices.who);
+    else if (sweep->devices.are_asked)
+        (void)fprintf(out, "device: the CPU, as there is no GPU: %s\n", sweep->devices.why_not);
     (void)fflush(out);
 }
 

@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-/* Local. One line: how many runs there are, how many are to do, and why the others are not. */
+/* Local. One line: how many runs there are, how many are to do, and why the others are not; one about devices, unless
+ * all runs ask for the CPU. */
 void lemoe_announce_launch(const lemoe_sweep *sweep, int n_rank, FILE *out);
 /* Local, on rank 0. --dry-run: a line a run (id, order, team, memory, time, whether it would run), a line for each
  * different order (similarities, its first edits), and the whole sweep's time. */

@@ -17,26 +17,43 @@
 typedef struct launch_room {
     int n_rank, n_node_rank; /* of all nodes; of the largest */
     int64_t node_bytes;      /* memory of this node, taken for all */
+    const lemoe_devices *devices;
 } launch_room;
 
-static lemoe_status measure_room(int n_rank, int n_node_rank, launch_room *out) {
+static lemoe_status measure_room(int n_rank, int n_node_rank, const lemoe_devices *devices, launch_room *out) {
     lemoe_device *device = NULL;
     size_t free_bytes = 0, total_bytes = 0;
     LEMOE_TRY(lemoe_device_open("cpu", 1, &device));
     lemoe_status status = lemoe_device_mem_info(device, &free_bytes, &total_bytes);
     lemoe_device_close(device);
-    *out = (launch_room){n_rank, n_node_rank, (int64_t)total_bytes};
+    *out = (launch_room){n_rank, n_node_rank, (int64_t)total_bytes, devices};
     return status;
 }
 
-/* The smallest degree that splits the model and whose shards fit beside each other in half of a node's memory (the rest
- * is for activations, caches and the adaptor). Part of the identity: decided from the model, the memory and the ranks
- * of a node, nothing else. */
-static lemoe_status find_auto_tensor(const lemoe_checked_model *model, const launch_room *room, int64_t *out) {
+static bool is_on_gpu(const lemoe_config *config) { return strcmp(config->parallel.device, "cuda") == 0; }
+
+/* What there is for weights in one place, and how much of them would be there: on the CPU a node's memory and the
+ * models of all its teams, else a GPU's and the shards of the ranks that share it. */
+static int64_t place_bytes(const lemoe_config *config, const launch_room *room) {
+    return is_on_gpu(config) ? room->devices->cuda_bytes : room->node_bytes;
+}
+
+static int64_t weights_in_place(const lemoe_config *config, const lemoe_checked_model *model, const launch_room *room,
+                                int64_t tp) {
+    int64_t n_team = room->n_node_rank > tp ? room->n_node_rank / tp : 1;
+    if (!is_on_gpu(config)) return model->weight_bytes * n_team;
+    return lemoe_llama_share_bytes(&model->shape, config->model.dtype, tp) * room->devices->n_share;
+}
+
+/* The smallest degree that splits the model and whose weights take half of their place, or less (the rest is for
+ * activations, caches and the adaptor). Part of the identity: decided from the model, the memory and the ranks of a
+ * node, nothing else. */
+static lemoe_status find_auto_tensor(const lemoe_config *config, const lemoe_checked_model *model,
+                                     const launch_room *room, int64_t *out) {
+    int64_t n_bytes = place_bytes(config, room);
     for (int64_t tp = 1; tp <= room->n_rank && tp <= LEMOE_TEAM_RANKS; tp *= 2) {
-        int64_t n_team = room->n_node_rank > tp ? room->n_node_rank / tp : 1;
-        bool fits = model->weight_bytes * n_team <= room->node_bytes / 2;
-        if (fits && lemoe_llama_check_split(&model->shape, tp) == LEMOE_OK) {
+        if (lemoe_llama_check_split(&model->shape, tp) != LEMOE_OK) continue;
+        if (weights_in_place(config, model, room, tp) <= n_bytes / 2) {
             *out = tp;
             lemoe_error_clear();
             return LEMOE_OK;
@@ -46,40 +63,39 @@ static lemoe_status find_auto_tensor(const lemoe_checked_model *model, const lau
                        "parallel.tensor: auto found no degree up to %d ranks at which %s (%lld MB of weights) splits "
                        "and fits %lld MB of memory; use more ranks or set parallel.tensor",
                        room->n_rank, model->config->model.path, (long long)(model->weight_bytes >> 20),
-                       (long long)(room->node_bytes >> 20));
+                       (long long)(n_bytes >> 20));
 }
 
 /* A request that can never fit is refused at once, with its reason. */
-static lemoe_status check_team(const lemoe_checked_model *model, const launch_room *room, int64_t tp) {
+static lemoe_status check_team(const lemoe_config *config, const lemoe_checked_model *model, const launch_room *room,
+                               int64_t tp) {
     LEMOE_CHECK(tp <= room->n_rank, LEMOE_ERR_CONFIG,
                 "parallel.tensor: a team of %lld needs %lld ranks, this launch has %d; start mpirun with -n %lld",
                 (long long)tp, (long long)tp, room->n_rank, (long long)tp);
     LEMOE_CHECK(tp <= LEMOE_TEAM_RANKS, LEMOE_ERR_CONFIG,
                 "parallel.tensor: a team has at most %d ranks, not %lld; lower parallel.tensor", LEMOE_TEAM_RANKS,
                 (long long)tp);
-    LEMOE_CHECK(model->weight_bytes / tp <= room->node_bytes, LEMOE_ERR_CONFIG,
-                "parallel.tensor: a rank's share of %s is %lld MB of weights, and a node has %lld MB; raise "
+    LEMOE_TRY(lemoe_llama_check_split(&model->shape, tp));
+    int64_t n_bytes =
+        is_on_gpu(config) ? lemoe_llama_share_bytes(&model->shape, config->model.dtype, tp) : model->weight_bytes / tp;
+    LEMOE_CHECK(n_bytes <= place_bytes(config, room), LEMOE_ERR_CONFIG,
+                "parallel.tensor: a rank's share of %s is %lld MB of weights, and a %s has %lld MB; raise "
                 "parallel.tensor",
-                model->config->model.path, (long long)((model->weight_bytes / tp) >> 20),
-                (long long)(room->node_bytes >> 20));
-    return lemoe_llama_check_split(&model->shape, tp);
+                model->config->model.path, (long long)(n_bytes >> 20), is_on_gpu(config) ? "GPU" : "node",
+                (long long)(place_bytes(config, room) >> 20));
+    return LEMOE_OK;
 }
 
-static lemoe_status resolve_tensor(const lemoe_config *config, lemoe_checked_model *model, const launch_room *room,
-                                   int64_t *out) {
+static lemoe_status resolve_tensor(const lemoe_config *config, const lemoe_checked_model *model,
+                                   const launch_room *room, int64_t *out) {
     *out = config->parallel.tensor;
-    if (*out > 0) return check_team(model, room, *out);
-    if (model->auto_tensor == 0) LEMOE_TRY(find_auto_tensor(model, room, &model->auto_tensor));
-    *out = model->auto_tensor;
-    return LEMOE_OK;
+    return *out > 0 ? check_team(config, model, room, *out) : find_auto_tensor(config, model, room, out);
 }
 
 static lemoe_status check_config(const lemoe_config *config, const lemoe_checked_model *model) {
     const lemoe_editor_ops *ops = lemoe_editor_find(config->edit.method);
     LEMOE_CHECK(ops, LEMOE_ERR_CONFIG, "edit.method: there is no editor '%s'", config->edit.method);
     if (ops->check) LEMOE_TRY(ops->check(config, &model->shape));
-    LEMOE_CHECK(strcmp(config->parallel.device, "cuda") != 0, LEMOE_ERR_UNSUPPORTED,
-                "parallel.device: cuda is not in this build; use cpu or auto");
     return LEMOE_OK;
 }
 
@@ -102,7 +118,8 @@ static lemoe_status check_run(lemoe_sweep_run *run, const lemoe_config *config, 
     lemoe_checked_model *model = &in->models[i_model];
     LEMOE_TRY(check_config(config, model));
     LEMOE_TRY(resolve_tensor(config, model, room, &run->tensor_parallel));
-    lemoe_identity_args identity = {model->fingerprint, in->data[i_data].fingerprint, run->tensor_parallel, "cpu"};
+    lemoe_identity_args identity = {model->fingerprint, in->data[i_data].fingerprint, run->tensor_parallel,
+                                    config->parallel.device};
     LEMOE_TRY(lemoe_config_identity(config, &identity, run->identity, id));
     (void)snprintf(run->run_id, sizeof run->run_id, "%.*s", LEMOE_RUN_ID_MAX - 1, id);
     run->input = (int)i_data;
@@ -217,7 +234,7 @@ lemoe_status lemoe_sweep_check(lemoe_sweep *sweep, const lemoe_estimates *estima
     lemoe_checked_inputs in = {0};
     lemoe_config *config = NULL;
     launch_room room;
-    LEMOE_TRY(measure_room(n_rank, n_node_rank, &room));
+    LEMOE_TRY(measure_room(n_rank, n_node_rank, &sweep->devices, &room));
     LEMOE_TRY(check_output(sweep->output_folder));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *config, &config));
     LEMOE_TRY_GOTO(check_all(sweep, &in, config, &room));

@@ -10,7 +10,6 @@ typedef struct lemoe_checked_model {
     lemoe_config *config; /* the first that names it */
     lemoe_llama_config shape;
     int64_t weight_bytes;
-    int64_t auto_tensor; /* degree that parallel.tensor: auto stands for; 0: not worked out yet */
     char fingerprint[33];
     lemoe_tokenizer *tokenizer;
 } lemoe_checked_model;

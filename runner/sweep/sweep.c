@@ -83,8 +83,21 @@ static lemoe_status load_files(lemoe_comm *world, const lemoe_options *options, 
     return lemoe_comm_agree(world, join(out));
 }
 
+/* A run that says auto or cuda makes the launch look for GPUs, which takes a moment where there are some. */
+static bool asks_for_devices(const lemoe_sweep *sweep) {
+    for (int64_t s = 0; s < sweep->n_spec; s++)
+        if (strcmp(sweep->specs[s]->first->parallel.device, "cpu") != 0) return true;
+    for (int64_t a = 0; a < sweep->n_axis; a++)
+        if (strcmp(sweep->axis_keys[a], "parallel.device") == 0) return true;
+    return false;
+}
+
 lemoe_status lemoe_sweep_config(const lemoe_sweep *sweep, int64_t index, lemoe_config *out) {
-    return lemoe_config_run(sweep->specs[sweep->runs[index].spec], sweep->runs[index].spec_index, out);
+    const char *kind = NULL;
+    LEMOE_TRY(lemoe_config_run(sweep->specs[sweep->runs[index].spec], sweep->runs[index].spec_index, out));
+    LEMOE_TRY(lemoe_devices_resolve(&sweep->devices, out->parallel.device, &kind));
+    (void)snprintf(out->parallel.device, sizeof out->parallel.device, "%s", kind);
+    return LEMOE_OK;
 }
 
 /* ---- what is left to do ---- */
@@ -199,8 +212,9 @@ static lemoe_status broadcast_decisions(lemoe_comm *world, lemoe_sweep *sweep) {
 lemoe_status lemoe_sweep_open(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *out) {
     lemoe_comm *world = lemoe_launch_world(launch);
     *out = (lemoe_sweep){0};
-    lemoe_status status = load_files(world, options, out);
-    LEMOE_TRY(status);
+    lemoe_status status = LEMOE_OK;
+    LEMOE_TRY(load_files(world, options, out));
+    if (asks_for_devices(out)) LEMOE_TRY(lemoe_devices_find(launch, &out->devices));
     if (lemoe_comm_rank(world) == 0) status = decide(launch, options, out);
     LEMOE_TRY(lemoe_comm_agree(world, status));
     return broadcast_decisions(world, out);

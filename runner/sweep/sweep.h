@@ -10,6 +10,7 @@
 #include "runner/config/config.h"
 #include "runner/data/edit_stream.h"
 #include "runner/model/llama_config.h"
+#include "runner/sweep/devices.h"
 #include "runner/sweep/options.h"
 
 /* Why this launch does not start a run. */
@@ -60,6 +61,7 @@ typedef struct lemoe_sweep {
     int64_t n_input;
     char *output_folder; /* of the first run: one output folder a sweep */
     bool fail_fast;
+    lemoe_devices devices;
 } lemoe_sweep;
 
 /* What the process should end with, besides an error. */
@@ -69,7 +71,8 @@ enum { LEMOE_EXIT_OK = 0, LEMOE_EXIT_NOTHING_STARTED = 1, LEMOE_EXIT_RUN_FAILED 
  * agrees: a failure here means nothing was started or written. */
 lemoe_status lemoe_sweep_open(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *out) LEMOE_MUST_CHECK;
 void lemoe_sweep_close(lemoe_sweep *sweep);
-/* Local. The resolved configuration of a run. */
+/* Local. The resolved configuration of a run: parallel.device is a kind that this launch has. Errors: UNSUPPORTED, with
+ * the reason, where it has none. */
 lemoe_status lemoe_sweep_config(const lemoe_sweep *sweep, int64_t index, lemoe_config *out) LEMOE_MUST_CHECK;
 
 /* Collective. Prints what will run (rank 0), works on it in teams, publishes the table; *exit_status as above. */

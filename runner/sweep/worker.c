@@ -190,7 +190,9 @@ static lemoe_status open_team(worker *w, int64_t *first_run) {
     w->team.is_leader = ranks[0] == lemoe_comm_rank(lemoe_launch_world(w->launch));
     *first_run = w->call.word[1];
     LEMOE_TRY(lemoe_team_open(w->launch, ranks, n, w->team.number, &w->team.comm));
-    return lemoe_comm_agree(w->team.comm, lemoe_world_open(w->team.comm, w->tick, &w->team.world));
+    int rank = lemoe_comm_rank(lemoe_launch_world(w->launch));
+    int local_rank = lemoe_devices_local_rank(lemoe_launch_nodes(w->launch), rank);
+    return lemoe_comm_agree(w->team.comm, lemoe_world_open(w->team.comm, w->tick, local_rank, &w->team.world));
 }
 
 static void close_team(worker *w) {

@@ -11,9 +11,10 @@ struct lemoe_world_cache {
     int64_t cut;
 };
 
-lemoe_status lemoe_world_open(lemoe_comm *comm, lemoe_tick *tick, lemoe_world **out) {
+lemoe_status lemoe_world_open(lemoe_comm *comm, lemoe_tick *tick, int local_rank, lemoe_world **out) {
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof **out, out));
     (*out)->comm = comm;
+    (*out)->local_rank = local_rank;
     (*out)->tick = tick;
     return LEMOE_OK;
 }
@@ -66,10 +67,73 @@ static bool same_data(const lemoe_config *a, const lemoe_config *b) {
            a->data.eos == b->data.eos && a->data.bad_records == b->data.bad_records;
 }
 
-static lemoe_status open_model(lemoe_world *world, const lemoe_config *config) {
-    const char *kind = strcmp(config->parallel.device, "auto") == 0 ? "cpu" : config->parallel.device;
-    LEMOE_TRY(lemoe_comm_agree(world->comm, lemoe_device_open(kind, (int)config->parallel.threads, &world->device)));
-    LEMOE_TRY(lemoe_comm_attach(world->comm, world->device, ""));
+/* The device of this rank; `auto` was resolved by whoever expanded the configuration. */
+static lemoe_status open_device(lemoe_world *world, const lemoe_config *config) {
+    const char *kind = config->parallel.device;
+    int n = 0;
+    LEMOE_TRY(lemoe_device_count(kind, &n));
+    int index = world->local_rank % n;
+    LEMOE_TRY(lemoe_device_describe(kind, index, &world->device_info));
+    return lemoe_device_open_at(kind, index, (int)config->parallel.threads, &world->device);
+}
+
+/* What a rank asks of a device, as it travels. */
+typedef struct demand {
+    char id[64];
+    int64_t wanted, free;
+} demand;
+enum { DEMAND_WORDS = sizeof(demand) / sizeof(int64_t) };
+
+static lemoe_status demand_of(const lemoe_world *world, const lemoe_config *config, int64_t run_bytes, demand *out) {
+    size_t free_bytes = 0, total_bytes = 0;
+    lemoe_llama_config shape;
+    *out = (demand){.wanted = run_bytes};
+    memcpy(out->id, world->device_info.id, sizeof out->id);
+    LEMOE_TRY(lemoe_device_mem_info(world->device, &free_bytes, &total_bytes));
+    out->free = (int64_t)free_bytes;
+    if (world->model) return LEMOE_OK; /* it is loaded, and not free any more */
+    LEMOE_TRY(lemoe_llama_config_read(config->model.path, &shape));
+    LEMOE_TRY(lemoe_llama_check_split(&shape, lemoe_comm_size(world->comm)));
+    out->wanted += lemoe_llama_share_bytes(&shape, config->model.dtype, lemoe_comm_size(world->comm));
+    return LEMOE_OK;
+}
+
+static lemoe_status compare(const lemoe_world *world, const demand *all, const demand *own) {
+    int64_t wanted = 0;
+    int n_share = 0;
+    for (int r = 0; r < lemoe_comm_size(world->comm); r++) {
+        if (strcmp(all[r].id, own->id) != 0) continue;
+        wanted += all[r].wanted;
+        n_share++;
+    }
+    LEMOE_CHECK(wanted <= own->free, LEMOE_ERR_NOMEM,
+                "%s: weights and run take %lld MB%s, and %lld MB are free; raise parallel.tensor on more devices, or "
+                "lower parallel.micro_batch_tokens",
+                world->device_info.name, (long long)(wanted >> 20), n_share > 1 ? " of the ranks that share it" : "",
+                (long long)(own->free >> 20));
+    return LEMOE_OK;
+}
+
+/* Before anything is allocated there, so that nobody runs out of memory between two collectives of its team. The CPU's
+ * memory was looked at before the launch began: its weights are pages of a file. */
+static lemoe_status check_memory(lemoe_world *world, const lemoe_config *config, int64_t run_bytes) {
+    lemoe_comm *comm = world->comm;
+    demand own, *all = NULL;
+    if (lemoe_device_is_host(world->device)) return LEMOE_OK;
+    LEMOE_TRY(lemoe_comm_agree(comm, demand_of(world, config, run_bytes, &own)));
+    LEMOE_TRY(lemoe_comm_agree(comm, lemoe_mem_alloc(lemoe_comm_size(comm), sizeof *all, &all)));
+    lemoe_status status =
+        lemoe_comm_allgather(comm, lemoe_tensor_1d(&own, LEMOE_I64, DEMAND_WORDS),
+                             lemoe_tensor_1d(all, LEMOE_I64, (int64_t)lemoe_comm_size(comm) * DEMAND_WORDS));
+    if (status == LEMOE_OK) status = lemoe_comm_agree(comm, compare(world, all, &own));
+    lemoe_mem_free(all);
+    return status;
+}
+
+static lemoe_status open_model(lemoe_world *world, const lemoe_config *config, int64_t run_bytes) {
+    LEMOE_TRY(lemoe_comm_agree(world->comm, open_device(world, config)));
+    LEMOE_TRY(check_memory(world, config, run_bytes));
+    LEMOE_TRY(lemoe_comm_attach(world->comm, world->device, world->device_info.id));
     lemoe_llama_args args = {config->model.path, config->model.dtype, world->device, world->comm};
     LEMOE_TRY(lemoe_llama_open(&args, &world->model));
     int64_t n_vocab = lemoe_llama_config_of(world->model)->n_vocab;
@@ -90,11 +154,13 @@ static lemoe_status open_data(lemoe_world *world, const lemoe_config *config) {
     return lemoe_comm_agree(world->comm, status);
 }
 
-lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config) {
+lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config, int64_t run_bytes) {
     if (!world->has_model || !same_model(&world->loaded, config)) {
         close_model(world);
-        LEMOE_TRY(open_model(world, config));
+        LEMOE_TRY(open_model(world, config, run_bytes));
         world->has_model = true;
+    } else {
+        LEMOE_TRY(check_memory(world, config, run_bytes));
     }
     if (!world->has_data || !same_data(&world->loaded, config)) {
         close_data(world);

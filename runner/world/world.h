@@ -15,7 +15,9 @@ enum { LEMOE_CANONICAL_PACK_TOKENS = 2048 };
 typedef struct lemoe_world {
     lemoe_comm *comm; /* borrowed: the team */
     lemoe_tick *tick; /* borrowed */
+    int local_rank;   /* this rank's place on its node: which of several devices it takes */
     lemoe_device *device;
+    lemoe_device_info device_info;
     lemoe_llama *model;
     lemoe_tokenizer *tokenizer;
     lemoe_dataset *dataset;
@@ -26,13 +28,14 @@ typedef struct lemoe_world {
     bool has_model, has_data;
 } lemoe_world;
 
-/* Local. An empty world for a team. */
-lemoe_status lemoe_world_open(lemoe_comm *comm, lemoe_tick *tick, lemoe_world **out) LEMOE_MUST_CHECK;
+/* Local. An empty world for a team. local_rank: this rank's place among the launch's ranks on its node. */
+lemoe_status lemoe_world_open(lemoe_comm *comm, lemoe_tick *tick, int local_rank, lemoe_world **out) LEMOE_MUST_CHECK;
 void lemoe_world_close(lemoe_world *world);
-/* Collective. Makes device, model, tokenizer and data those of the configuration; what is already so is kept. Errors
- * are agreed.
- */
-lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config) LEMOE_MUST_CHECK;
+/* Collective. Makes device, model, tokenizer and data those of the configuration; what is already so is kept.
+ * run_bytes: what the run plans to take of the device's memory, on each rank; 0: unknown. Errors, agreed on: NOMEM
+ * before anything is allocated, where a device of its own memory has no room for this and for the weights, of all ranks
+ * that share it; those of opening. */
+lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config, int64_t run_bytes) LEMOE_MUST_CHECK;
 /* Collective. All sequences in dataset order, [n_edit * n_role] like the stream's, with their rows at the cut: from
  * memory, from cache_folder (NULL: none), or computed. Borrowed until the world's data changes or it closes. */
 lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cache_folder, double cache_max_bytes,

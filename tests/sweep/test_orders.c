@@ -64,9 +64,9 @@ static int open_all(void **state) {
     }
     assert_ok(lemoe_mem_strdup(folder, &sweep.output_folder));
     assert_ok(lemoe_comm_self(&comm));
-    assert_ok(lemoe_world_open(comm, NULL, &world));
+    assert_ok(lemoe_world_open(comm, NULL, 0, &world));
     config_of(0, &config);
-    assert_ok(lemoe_world_prepare(world, &config));
+    assert_ok(lemoe_world_prepare(world, &config, 0));
     assert_ok(lemoe_mem_alloc(1, sizeof *sweep.inputs, &sweep.inputs));
     sweep.inputs[0] =
         (lemoe_sweep_input){.n_edit = N_EDIT, .shape = *lemoe_llama_config_of(world->model), .stream = world->stream};

@@ -16,6 +16,7 @@ static char *outside, *inside;
 static size_t n_used, page_bytes;
 
 wall_counts wall_count;
+size_t wall_free_bytes;
 
 static void die(const char *reason, const void *address) {
     (void)fprintf(stderr, "wall: %s (%p)\n", reason, address);
@@ -115,7 +116,9 @@ static lemoe_status wall_zero(lemoe_device *device, void *block, size_t n_bytes)
 static lemoe_status wall_sync(lemoe_device *device) { return lemoe_cpu_backend.memory->sync(device); }
 
 static lemoe_status wall_mem_info(lemoe_device *device, size_t *free_bytes, size_t *total_bytes) {
-    return lemoe_cpu_backend.memory->mem_info(device, free_bytes, total_bytes);
+    LEMOE_TRY(lemoe_cpu_backend.memory->mem_info(device, free_bytes, total_bytes));
+    if (wall_free_bytes) *free_bytes = wall_free_bytes;
+    return LEMOE_OK;
 }
 
 static const lemoe_memory_ops wall_memory_ops = {

@@ -21,6 +21,9 @@ typedef struct wall_counts {
 
 extern wall_counts wall_count;
 
+/* What mem_info calls free; 0: what the machine has. */
+extern size_t wall_free_bytes;
+
 /* Where the bytes behind a device address are: for tests that play a device's part. */
 void *wall_inside(const void *address);
 
