@@ -1,5 +1,6 @@
 #include "kernels/base/dtype.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static const struct {
@@ -89,4 +90,47 @@ void lemoe_dtype_from_f32(lemoe_dtype to, const float *source, int64_t n, void *
         break;
     default: break;
     }
+}
+
+/* A value is not finite when all bits of its exponent are set. No branch inside: these loops vectorise, and what is
+ * read is a whole model. */
+static bool has_nonfinite_16(const unsigned char *bytes, int64_t n, uint16_t exponent) {
+    uint16_t found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t bits;
+        memcpy(&bits, bytes + 2 * i, sizeof bits);
+        found |= (uint16_t)((bits & exponent) == exponent);
+    }
+    return found != 0;
+}
+
+static bool has_nonfinite_32(const unsigned char *bytes, int64_t n, uint32_t exponent) {
+    uint32_t found = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, bytes + 4 * i, sizeof bits);
+        found |= (uint32_t)((bits & exponent) == exponent);
+    }
+    return found != 0;
+}
+
+static bool has_nonfinite(lemoe_dtype dtype, const unsigned char *bytes, int64_t n) {
+    switch (dtype) {
+    case LEMOE_F32: return has_nonfinite_32(bytes, n, 0x7f800000);
+    case LEMOE_BF16: return has_nonfinite_16(bytes, n, 0x7f80);
+    case LEMOE_F16: return has_nonfinite_16(bytes, n, 0x7c00);
+    default: return false;
+    }
+}
+
+int64_t lemoe_dtype_find_nonfinite(lemoe_dtype dtype, const void *values, int64_t n) {
+    const int64_t block = 4096, n_bytes = (int64_t)lemoe_dtype_bytes(dtype);
+    const unsigned char *bytes = values;
+    for (int64_t at = 0; at < n; at += block) {
+        int64_t n_here = n - at < block ? n - at : block;
+        if (!has_nonfinite(dtype, bytes + at * n_bytes, n_here)) continue;
+        while (!has_nonfinite(dtype, bytes + at * n_bytes, 1)) at++;
+        return at;
+    }
+    return -1;
 }

@@ -26,6 +26,9 @@ const char *lemoe_dtype_name(lemoe_dtype dtype);
 /* Local. n elements of a floating type to fp32 and back; round to nearest even, NaN stays NaN. */
 void lemoe_dtype_to_f32(lemoe_dtype from, const void *source, int64_t n, float *out);
 void lemoe_dtype_from_f32(lemoe_dtype to, const float *source, int64_t n, void *out);
+/* Local. Index of the first of n values of fp32, bf16 or fp16 that is infinite or NaN, -1 when there is none (or for
+ * other types). values may lie anywhere, aligned or not. */
+int64_t lemoe_dtype_find_nonfinite(lemoe_dtype dtype, const void *values, int64_t n);
 
 #ifdef __cplusplus
 }

@@ -34,17 +34,24 @@ static const char *leaf_of(const char *key) {
     return dot ? dot + 1 : key;
 }
 
+/* The distance where it is at most the limit, else INT64_MAX; lengths alone decide most pairs. */
+static int64_t distance_within(const char *a, const char *b, int64_t limit) {
+    int64_t longer = (int64_t)strlen(a) - (int64_t)strlen(b);
+    if (longer > limit || -longer > limit) return INT64_MAX;
+    int64_t distance = lemoe_config_distance(a, b);
+    return distance > limit ? INT64_MAX : distance;
+}
+
 const char *lemoe_config_nearest_key(const char *typed) {
     int64_t n_key = 0;
     const lemoe_config_key *keys = lemoe_config_keys(&n_key);
     const char *nearest = NULL;
-    int64_t best = INT64_MAX;
+    int64_t best = INT64_MAX, leaf_limit = lemoe_config_distance_limit(leaf_of(typed));
     for (int64_t i = 0; i < n_key; i++) {
         /* the right word in the wrong section counts as one slip */
-        int64_t whole = lemoe_config_distance(typed, keys[i].name);
-        int64_t leaf = lemoe_config_distance(leaf_of(typed), leaf_of(keys[i].name)) + 1;
-        if (whole > lemoe_config_distance_limit(typed)) whole = INT64_MAX;
-        if (leaf > lemoe_config_distance_limit(leaf_of(typed))) leaf = INT64_MAX;
+        int64_t whole = distance_within(typed, keys[i].name, lemoe_config_distance_limit(typed));
+        int64_t leaf = distance_within(leaf_of(typed), leaf_of(keys[i].name), leaf_limit - 1);
+        if (leaf < INT64_MAX) leaf++;
         if (smaller(whole, leaf) < best) {
             best = smaller(whole, leaf);
             nearest = keys[i].name;

@@ -24,8 +24,10 @@ static const lemoe_key_choice dtypes[] = {
     {NULL,   0         }
 };
 static const lemoe_key_choice kinds[] = {
-    {"zsre", 0},
-    {NULL,   0}
+    {"zsre",         0},
+    {"selfcheckgpt", 0},
+    {"counterfact",  0},
+    {NULL,           0}
 };
 static const lemoe_key_choice selects[] = {
     {"first",  LEMOE_SELECT_FIRST },

@@ -1,6 +1,6 @@
 /*
- * Edits as text. One reader a format, chosen by data.kind through a table; now zsre (MEND records), later selfcheckgpt
- * and counterfact.
+ * Edits as text, from a JSON list of records. data.kind chooses a format, which is a row of field names in dataset.c:
+ * zsre, selfcheckgpt, counterfact.
  */
 #ifndef RUNNER_DATA_DATASET_H
 #define RUNNER_DATA_DATASET_H
@@ -41,7 +41,7 @@ typedef struct lemoe_dataset {
 } lemoe_dataset;
 
 typedef struct lemoe_dataset_args {
-    const char *kind; /* "zsre" */
+    const char *kind; /* "zsre", "selfcheckgpt", "counterfact" */
     const char *path;
     int64_t n_edit;     /* how many; 0 = all. More than there are is an error that names both numbers */
     bool select_random; /* false: the first, in file order; true: drawn by seed, in drawn order */
@@ -49,10 +49,13 @@ typedef struct lemoe_dataset_args {
     bool skip_bad; /* records without prompt or target: dropped and counted, else an error naming the record */
 } lemoe_dataset_args;
 
-/* Local. Errors: IO; FORMAT "path: record N: reason"; CONFIG for an unknown kind. ZsRE fields: src, alt, subject,
- * rephrase, loc, loc_ans, and optionally `locality`: {name: {prompt, ground_truth}} (EasyEdit's shape) for further
- * kinds. */
+/* Local. Every record of the file is checked, chosen or not; memory is taken for what was chosen. Errors: IO; FORMAT
+ * "path: record N: reason", or "path:line:column: reason"; CONFIG for an unknown kind. Besides the fields of its format
+ * a record may have `locality`: {name: {prompt, ground_truth}} (EasyEdit's shape) for further kinds. */
 lemoe_status lemoe_dataset_open(const lemoe_dataset_args *args, lemoe_dataset **out) LEMOE_MUST_CHECK;
+/* Local. The same for text in memory; path stands in messages. */
+lemoe_status lemoe_dataset_parse(const lemoe_dataset_args *args, const char *text, int64_t n_bytes,
+                                 lemoe_dataset **out) LEMOE_MUST_CHECK;
 void lemoe_dataset_close(lemoe_dataset *dataset);
 
 /* Local. Contradictions. order[n]: edits (indices) as they will be edited; out[i], in that order: the place of the next

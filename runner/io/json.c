@@ -82,3 +82,83 @@ bool lemoe_json_bool(const lemoe_json_value *value) { return json_is_true(node(v
 int64_t lemoe_json_integer(const lemoe_json_value *value) { return json_integer_value(node(value)); }
 double lemoe_json_real(const lemoe_json_value *value) { return json_number_value(node(value)); }
 const char *lemoe_json_string(const lemoe_json_value *value) { return json_string_value(node(value)); }
+
+/* ---- one item at a time ---- */
+
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+/* Moves over text that was read, keeping the place. */
+static void pass(lemoe_json_items *items, int64_t n_bytes) {
+    for (const char *c = items->text + items->at; n_bytes > 0; n_bytes--, c++, items->at++) {
+        if (*c == '\n') {
+            items->line++;
+            items->column = 0;
+        } else if (((unsigned char)*c & 0xc0) != 0x80) { /* not inside a UTF-8 character */
+            items->column++;
+        }
+    }
+}
+
+/* The next byte that is no white space; NUL at the end, and a NUL in the text is no JSON either. */
+static char peek(lemoe_json_items *items) {
+    int64_t n = 0;
+    while (items->at + n < items->n_bytes && is_space(items->text[items->at + n])) n++;
+    pass(items, n);
+    return items->at < items->n_bytes ? items->text[items->at] : '\0';
+}
+
+static lemoe_status refuse_items(const lemoe_json_items *items, const char *expected) {
+    return lemoe_raise(LEMOE_ERR_FORMAT, "%s:%lld:%lld: not valid JSON: %s expected%s", items->name,
+                       (long long)items->line, (long long)items->column + 1, expected,
+                       items->at < items->n_bytes ? "" : " before the end of the file");
+}
+
+lemoe_status lemoe_json_items_begin(const char *name, const char *text, int64_t n_bytes, lemoe_json_items *out) {
+    *out = (lemoe_json_items){.name = name, .text = text, .n_bytes = n_bytes, .line = 1};
+    char first = peek(out);
+    LEMOE_CHECK(first != '{', LEMOE_ERR_FORMAT, "%s: is not a JSON array but an object", name);
+    if (first != '[') return refuse_items(out, "'['");
+    pass(out, 1);
+    return LEMOE_OK;
+}
+
+static lemoe_status parse_item(lemoe_json_items *items, lemoe_json *document) {
+    json_error_t error;
+    int64_t n_rest = items->n_bytes - items->at, n = n_rest < LEMOE_JSON_MAX_ITEM ? n_rest : LEMOE_JSON_MAX_ITEM;
+    document->root = json_loadb(items->text + items->at, (size_t)n,
+                                JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_DISABLE_EOF_CHECK, &error);
+    if (document->root) {
+        pass(items, error.position);
+        return LEMOE_OK;
+    }
+    LEMOE_CHECK(n == n_rest || json_error_code(&error) != json_error_premature_end_of_input, LEMOE_ERR_FORMAT,
+                "%s:%lld:%lld: item %lld (from 0) is longer than %d bytes", items->name, (long long)items->line,
+                (long long)items->column + 1, (long long)items->n_item, LEMOE_JSON_MAX_ITEM);
+    long long line = items->line + error.line - 1;
+    return lemoe_raise(LEMOE_ERR_FORMAT, "%s:%lld:%lld: not valid JSON: %s", items->name, line,
+                       error.line > 1 ? (long long)error.column : (long long)items->column + error.column, error.text);
+}
+
+lemoe_status lemoe_json_items_next(lemoe_json_items *items, lemoe_json **out) {
+    *out = NULL;
+    char c = peek(items);
+    if (c == ']') {
+        pass(items, 1);
+        return peek(items) || items->at < items->n_bytes ? refuse_items(items, "nothing more") : LEMOE_OK;
+    }
+    if (items->n_item > 0) {
+        if (c != ',') return refuse_items(items, "',' or ']'");
+        pass(items, 1);
+        (void)peek(items);
+    }
+    lemoe_json *document = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *document, &document));
+    lemoe_status status = parse_item(items, document);
+    if (status != LEMOE_OK) {
+        lemoe_mem_free(document);
+        return status;
+    }
+    items->n_item++;
+    *out = document;
+    return LEMOE_OK;
+}

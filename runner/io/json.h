@@ -20,6 +20,23 @@ lemoe_status lemoe_json_parse(const char *name, const char *text, int64_t n_byte
 void lemoe_json_close(lemoe_json *document);
 const lemoe_json_value *lemoe_json_root(const lemoe_json *document);
 
+/* Walks over the items of an array that is too long to hold as values: one is in memory at a time, of at most so many
+ * bytes of text (values may take 50 times as much). */
+enum { LEMOE_JSON_MAX_ITEM = 8 << 20 };
+typedef struct lemoe_json_items {
+    const char *name, *text; /* borrowed */
+    int64_t n_bytes, at;
+    int64_t line, column; /* of `at`; column from 0 */
+    int64_t n_item;       /* given so far */
+} lemoe_json_items;
+
+/* Local. At the start of text that holds one array. Errors: FORMAT, as lemoe_json_parse, or saying it is no array. */
+lemoe_status lemoe_json_items_begin(const char *name, const char *text, int64_t n_bytes,
+                                    lemoe_json_items *out) LEMOE_MUST_CHECK;
+/* Local. The next item, which the caller closes; NULL behind the last one, when the text ends there too. Errors: as
+ * lemoe_json_parse. */
+lemoe_status lemoe_json_items_next(lemoe_json_items *items, lemoe_json **out) LEMOE_MUST_CHECK;
+
 typedef enum lemoe_json_kind {
     LEMOE_JSON_NULL,
     LEMOE_JSON_BOOL,

@@ -35,11 +35,11 @@ lemoe_device *lemoe_llama_device(const lemoe_llama *model);
 lemoe_comm *lemoe_llama_comm(const lemoe_llama *model);
 /* Local. 32 hex digits over config.json and all tensors; equal on all ranks. */
 const char *lemoe_llama_fingerprint(const lemoe_llama *model);
-/* Local. Are all tensors there that a model of this config needs, in shape and type? What lemoe_llama_open would find
- * out, without reading a weight. */
-lemoe_status lemoe_llama_folder_check(const char *folder, const lemoe_llama_config *config) LEMOE_MUST_CHECK;
-/* Local. The fingerprint without loading the model, and the bytes of all its tensors. */
-lemoe_status lemoe_llama_folder_fingerprint(const char *folder, char out[33], int64_t *weight_bytes) LEMOE_MUST_CHECK;
+/* Local. What lemoe_llama_open would find out, without loading: are all tensors there that a model of this config
+ * needs, in shape and type, and are their values finite? Gives the fingerprint and the bytes of all tensors; reads
+ * every weight once. */
+lemoe_status lemoe_llama_folder_check(const char *folder, const lemoe_llama_config *config, char fingerprint[33],
+                                      int64_t *weight_bytes) LEMOE_MUST_CHECK;
 /* Local, pure. LEMOE_OK when a model of that config splits over tp ranks (key/value heads are replicated when tp is a
  * multiple of them), else SHAPE with the number that does not divide. */
 lemoe_status lemoe_llama_check_split(const lemoe_llama_config *config, int64_t tp) LEMOE_MUST_CHECK;

@@ -56,15 +56,16 @@ static lemoe_status read_bool(const source *s, const char *key, bool *out) {
 }
 
 /* An id, or a list whose first one counts; -1 when there is none. */
-static lemoe_status read_token_id(const source *s, const char *key, int32_t *out) {
+static lemoe_status read_token_id(const source *s, const char *key, int64_t n_vocab, int32_t *out) {
     const lemoe_json_value *value = find(s, key);
     *out = -1;
     if (value && lemoe_json_kind_of(value) == LEMOE_JSON_ARRAY) value = lemoe_json_at(value, 0);
     if (!value) return LEMOE_OK;
     if (lemoe_json_kind_of(value) != LEMOE_JSON_INTEGER) return wrong_kind(s, key, "an integer or a list of them");
     int64_t id = lemoe_json_integer(value);
-    LEMOE_CHECK(id >= 0 && id < INT32_MAX, LEMOE_ERR_FORMAT, "%s: '%s' is %lld, no token id", s->path, key,
-                (long long)id);
+    LEMOE_CHECK(id >= 0 && id < n_vocab && id < INT32_MAX, LEMOE_ERR_FORMAT,
+                "%s: '%s' is %lld, no token id of a vocabulary of %lld", s->path, key, (long long)id,
+                (long long)n_vocab);
     *out = (int32_t)id;
     return LEMOE_OK;
 }
@@ -164,8 +165,8 @@ static lemoe_status read_config(const source *s, lemoe_llama_config *c) {
     LEMOE_CHECK(eps, LEMOE_ERR_FORMAT, "%s: the key 'rms_norm_eps' is missing", s->path);
     LEMOE_TRY(read_positive(s, eps, "rms_norm_eps", &c->rms_norm_eps));
     LEMOE_TRY(read_bool(s, "tie_word_embeddings", &c->tied_embeddings));
-    LEMOE_TRY(read_token_id(s, "bos_token_id", &c->bos_id));
-    return read_token_id(s, "eos_token_id", &c->eos_id);
+    LEMOE_TRY(read_token_id(s, "bos_token_id", c->n_vocab, &c->bos_id));
+    return read_token_id(s, "eos_token_id", c->n_vocab, &c->eos_id);
 }
 
 lemoe_status lemoe_llama_config_read(const char *folder, lemoe_llama_config *out) {

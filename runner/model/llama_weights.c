@@ -87,6 +87,15 @@ static void convert_row(const lemoe_tensor *whole, const slice *s, int64_t row, 
     lemoe_dtype_from_f32(dtype, wide, s->n_columns, out);
 }
 
+/* What is beyond a narrower type became infinite in it. */
+static lemoe_status check_row(const lemoe_tensor *whole, const slice *s, int64_t row, lemoe_dtype dtype,
+                              const float *wide, const void *converted) {
+    int64_t bad = whole->dtype == dtype ? -1 : lemoe_dtype_find_nonfinite(dtype, converted, s->n_columns);
+    LEMOE_CHECK(bad < 0, LEMOE_ERR_NUMERIC, "%g at [%lld, %lld] is beyond %s; set model.dtype to bf16 or fp32",
+                (double)wide[bad], (ll)(s->row + row), (ll)(s->column + bad), lemoe_dtype_name(dtype));
+    return LEMOE_OK;
+}
+
 static lemoe_status copy_slice(lemoe_llama *model, const lemoe_tensor *whole, const slice *s, lemoe_dtype dtype,
                                lemoe_tensor *out) {
     lemoe_status status = LEMOE_OK;
@@ -99,6 +108,7 @@ static lemoe_status copy_slice(lemoe_llama *model, const lemoe_tensor *whole, co
     for (int64_t r = 0; r < s->n_rows; r++) {
         lemoe_tensor row = lemoe_tensor_rows(*out, r, 1);
         convert_row(whole, s, r, dtype, scratch, wide, row_out);
+        LEMOE_TRY_GOTO(check_row(whole, s, r, dtype, wide, row_out));
         LEMOE_TRY_GOTO(lemoe_device_upload(model->device, row.data, row_out, lemoe_tensor_bytes(&row)));
     }
 out:
@@ -116,9 +126,13 @@ static lemoe_status load_slice(lemoe_llama *model, const char *name, int64_t row
     LEMOE_TRY(lemoe_safetensors_get(model->file, name, 2, (int64_t[]){rows, columns}, &whole));
     bool is_view = whole.dtype == model->dtype && s->n_columns == columns && lemoe_safetensors_aligned(&whole) &&
                    lemoe_device_is_host(model->device);
-    if (!is_view) return copy_slice(model, &whole, s, model->dtype, out);
-    *out = lemoe_tensor_rows(whole, s->row, s->n_rows);
-    return LEMOE_OK;
+    if (is_view) {
+        *out = lemoe_tensor_rows(whole, s->row, s->n_rows);
+        return LEMOE_OK;
+    }
+    lemoe_status status = copy_slice(model, &whole, s, model->dtype, out);
+    if (status == LEMOE_ERR_NUMERIC) lemoe_error_prefix("tensor %s", name);
+    return status;
 }
 
 static lemoe_status load_norm(lemoe_llama *model, const char *name, lemoe_tensor *out) {
@@ -225,14 +239,6 @@ static lemoe_status check_weights(const lemoe_safetensors *file, const lemoe_lla
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_llama_folder_check(const char *folder, const lemoe_llama_config *config) {
-    lemoe_safetensors *file = NULL;
-    LEMOE_TRY(lemoe_safetensors_open(folder, &file));
-    lemoe_status status = check_weights(file, config);
-    lemoe_safetensors_close(file);
-    return status;
-}
-
 /* ---- fingerprint ---- */
 
 static lemoe_status fingerprint_of(const char *folder, const lemoe_safetensors *file, char out[33]) {
@@ -251,11 +257,15 @@ out:
     return status;
 }
 
-lemoe_status lemoe_llama_folder_fingerprint(const char *folder, char out[33], int64_t *weight_bytes) {
+lemoe_status lemoe_llama_folder_check(const char *folder, const lemoe_llama_config *config, char fingerprint[33],
+                                      int64_t *weight_bytes) {
     lemoe_safetensors *file = NULL;
+    lemoe_status status = LEMOE_OK;
     LEMOE_TRY(lemoe_safetensors_open(folder, &file));
+    LEMOE_TRY_GOTO(check_weights(file, config));
     *weight_bytes = lemoe_safetensors_data_bytes(file);
-    lemoe_status status = fingerprint_of(folder, file, out);
+    LEMOE_TRY_GOTO(fingerprint_of(folder, file, fingerprint));
+out:
     lemoe_safetensors_close(file);
     return status;
 }

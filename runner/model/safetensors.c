@@ -10,7 +10,8 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { MAX_HEADER_BYTES = 100 << 20, MAX_DIM = 4 };
+/* Of JSON, whose values may take 50 times as much memory: far above the largest header there is. */
+enum { MAX_HEADER_BYTES = 32 << 20, MAX_DIM = 4 };
 
 typedef struct entry {
     char *name;
@@ -19,6 +20,7 @@ typedef struct entry {
     int64_t shape[MAX_DIM], n_item;
     int64_t begin, end; /* in the data part of its shard */
     int64_t shard;
+    bool is_asked; /* by lemoe_safetensors_get: somebody computes with it */
 } entry;
 
 typedef struct shard {
@@ -104,7 +106,9 @@ static lemoe_status read_offsets(const shard *s, const char *name, const lemoe_j
         REFUSE("%s: tensor %s: data [%lld, %lld) lies outside the file's %lld bytes of data; the file is truncated or "
                "damaged",
                s->path, name, (long long)e->begin, (long long)e->end, (long long)n_data);
-    if (__builtin_mul_overflow(e->n_item, type->bytes, &n_bytes) || n_bytes != e->end - e->begin)
+    if (__builtin_mul_overflow(e->n_item, type->bytes, &n_bytes))
+        REFUSE("%s: tensor %s: its shape is larger than any file", s->path, name);
+    if (n_bytes != e->end - e->begin)
         REFUSE("%s: tensor %s: its shape and type need %lld bytes, its data has %lld", s->path, name,
                (long long)n_bytes, (long long)(e->end - e->begin));
     return LEMOE_OK;
@@ -332,7 +336,7 @@ static lemoe_status shape_error(const lemoe_safetensors *file, const entry *e, i
 
 lemoe_status lemoe_safetensors_get(const lemoe_safetensors *file, const char *name, int n_dim, const int64_t *shape,
                                    lemoe_tensor *out) {
-    const entry *e = find_entry(file, name);
+    entry *e = find_entry(file, name);
     if (!e) REFUSE("%s: there is no tensor %s", file->path, name);
     const struct type *type = find_type(e->type);
     LEMOE_CHECK(type->is_ours, LEMOE_ERR_UNSUPPORTED, "%s: tensor %s is %s; F32, F16 and BF16 are supported",
@@ -345,6 +349,7 @@ lemoe_status lemoe_safetensors_get(const lemoe_safetensors *file, const char *na
         (void *)(s->map.data + s->data_begin + e->begin), type->dtype, e->n_dim ? e->n_dim : 1, {1, 1, 1, 1}
     };
     for (int i = 0; i < e->n_dim; i++) out->shape[i] = e->shape[i];
+    e->is_asked = true;
     return LEMOE_OK;
 }
 
@@ -362,17 +367,71 @@ int64_t lemoe_safetensors_data_bytes(const lemoe_safetensors *file) {
     return n_bytes;
 }
 
+/* ---- reading everything once ---- */
+
+static lemoe_status nonfinite_error(const lemoe_safetensors *file, const entry *e, int64_t index, lemoe_dtype dtype) {
+    char place[128] = "";
+    size_t at = 0;
+    int64_t rest = index, n_inner = e->n_item;
+    float value = 0;
+    const shard *s = &file->shards[e->shard];
+    lemoe_dtype_to_f32(dtype, s->map.data + s->data_begin + e->begin + index * (int64_t)lemoe_dtype_bytes(dtype), 1,
+                       &value);
+    for (int i = 0; i < e->n_dim; i++) {
+        n_inner /= e->shape[i];
+        at += (size_t)snprintf(place + at, sizeof place - at, "%s%lld", i ? ", " : "", (long long)(rest / n_inner));
+        rest %= n_inner;
+    }
+    REFUSE("%s: tensor %s is %g at [%s]; the file is damaged, or training diverged before it was saved", s->path,
+           e->name, (double)value, place);
+}
+
+/* Hashes a tensor's bytes and looks for values that are not finite while they are in the processor's cache. */
+static lemoe_status hash_tensor(const lemoe_safetensors *file, const entry *e, XXH3_state_t *state) {
+    const int64_t block = INT64_C(1) << 18; /* a multiple of every element */
+    const shard *s = &file->shards[e->shard];
+    const struct type *type = find_type(e->type);
+    for (int64_t at = e->begin; at < e->end; at += block) {
+        int64_t n = e->end - at < block ? e->end - at : block;
+        const unsigned char *bytes = s->map.data + s->data_begin + at;
+        (void)XXH3_128bits_update(state, bytes, (size_t)n);
+        if (!e->is_asked) continue;
+        int64_t found = lemoe_dtype_find_nonfinite(type->dtype, bytes, n / type->bytes);
+        if (found >= 0) return nonfinite_error(file, e, (at - e->begin) / type->bytes + found, type->dtype);
+    }
+    return LEMOE_OK;
+}
+
+static int by_place(const void *a, const void *b) {
+    const entry *x = *(const entry *const *)a, *y = *(const entry *const *)b;
+    if (x->shard != y->shard) return x->shard < y->shard ? -1 : 1;
+    return by_offset(x, y);
+}
+
+static lemoe_status hash_shards(const lemoe_safetensors *file, const entry **in_order, XXH3_state_t *state) {
+    for (int64_t i = 0; i < file->n_entry; i++) in_order[i] = &file->entries[i];
+    if (file->n_entry) qsort(in_order, (size_t)file->n_entry, sizeof *in_order, by_place);
+    for (int64_t i = 0, at = 0; i < file->n_shard; i++) {
+        const shard *s = &file->shards[i];
+        (void)XXH3_128bits_update(state, &s->map.n_bytes, sizeof s->map.n_bytes);
+        (void)XXH3_128bits_update(state, s->map.data, (size_t)s->data_begin);
+        for (; at < file->n_entry && in_order[at]->shard == i; at++) LEMOE_TRY(hash_tensor(file, in_order[at], state));
+    }
+    return LEMOE_OK;
+}
+
 lemoe_status lemoe_safetensors_fingerprint(const lemoe_safetensors *file, char out[33]) {
+    const entry **in_order = NULL;
+    lemoe_status status = LEMOE_OK;
     XXH3_state_t *state = XXH3_createState();
     LEMOE_CHECK(state, LEMOE_ERR_NOMEM, "no memory for a checksum");
     (void)XXH3_128bits_reset(state);
-    for (int64_t i = 0; i < file->n_shard; i++) {
-        const lemoe_file_map *map = &file->shards[i].map;
-        (void)XXH3_128bits_update(state, &map->n_bytes, sizeof map->n_bytes);
-        (void)XXH3_128bits_update(state, map->data, (size_t)map->n_bytes);
-    }
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(file->n_entry, sizeof *in_order, &in_order));
+    LEMOE_TRY_GOTO(hash_shards(file, in_order, state));
     XXH128_hash_t hash = XXH3_128bits_digest(state);
-    (void)XXH3_freeState(state);
     (void)snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
-    return LEMOE_OK;
+out:
+    (void)XXH3_freeState(state);
+    lemoe_mem_free(in_order);
+    return status;
 }

@@ -69,9 +69,9 @@ const char *lemoe_element_name(lemoe_element element);
 
 typedef struct lemoe_schema_dataset {
     const lemoe_schema_row *row;
-    char *path, *long_name;
-    int64_t n_row;       /* length of the first axis; -1: grows (step) */
-    int64_t row_element; /* elements of a row: product of the other axes */
+    const char *path, *long_name; /* the row's own, or copies with the kind filled in */
+    int64_t n_row;                /* length of the first axis; -1: grows (step) */
+    int64_t row_element;          /* elements of a row: product of the other axes */
 } lemoe_schema_dataset;
 
 typedef struct lemoe_schema {

@@ -41,11 +41,17 @@ static lemoe_status check_axes(const lemoe_results_axes *axes) {
     return LEMOE_OK;
 }
 
-static lemoe_status fill_in(const char *pattern, const char *kind, char **out) {
+static lemoe_status fill_in(const char *pattern, const char *kind, const char **out) {
     const char *at = strstr(pattern, placeholder);
-    if (!at || !kind) return lemoe_mem_strdup(pattern, out);
-    return lemoe_mem_printf(out, "%.*s%s%s", (int)(at - pattern), pattern, kind, at + sizeof placeholder - 1);
+    char *filled = NULL;
+    *out = pattern;
+    if (!at || !kind) return LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_printf(&filled, "%.*s%s%s", (int)(at - pattern), pattern, kind, at + sizeof placeholder - 1));
+    *out = filled;
+    return LEMOE_OK;
 }
+
+static bool is_of_kind(const lemoe_schema_row *row) { return strstr(row->path, placeholder) != NULL; }
 
 static lemoe_status add(lemoe_schema *schema, const lemoe_schema_row *row, const char *kind) {
     lemoe_schema_dataset *dataset = &schema->datasets[schema->n_dataset++];
@@ -53,12 +59,14 @@ static lemoe_status add(lemoe_schema *schema, const lemoe_schema_row *row, const
     dataset->n_row = schema->length[row->axes[0]];
     dataset->row_element = row->axes[1] == LEMOE_AXIS_NONE ? 1 : schema->length[row->axes[1]];
     LEMOE_TRY(fill_in(row->path, kind, &dataset->path));
-    LEMOE_TRY(fill_in(row->long_name, kind, &dataset->long_name));
-    /* A kind such as "accuracy" would take the name of another row. */
-    for (int64_t i = 0; i + 1 < schema->n_dataset; i++)
-        LEMOE_CHECK(strcmp(schema->datasets[i].path, dataset->path) != 0, LEMOE_ERR_ARG,
-                    "locality kind `%s` would name the dataset %s twice: call it something else", kind ? kind : "",
-                    dataset->path);
+    return fill_in(row->long_name, kind, &dataset->long_name);
+}
+
+/* A kind such as "accuracy" would take the name of another row; rows without a kind have names of their own. */
+static lemoe_status check_name(const lemoe_schema *schema, const lemoe_schema_dataset *dataset) {
+    for (const lemoe_schema_dataset *other = schema->datasets; other < schema->datasets + schema->n_dataset; other++)
+        LEMOE_CHECK(other == dataset || strcmp(other->path, dataset->path) != 0, LEMOE_ERR_ARG,
+                    "a locality kind would name the dataset %s twice: call it something else", dataset->path);
     return LEMOE_OK;
 }
 
@@ -75,19 +83,21 @@ lemoe_status lemoe_schema_create(const lemoe_results_axes *axes, lemoe_schema **
     lemoe_schema *schema = NULL;
     lemoe_status status = LEMOE_OK;
     LEMOE_TRY(check_axes(axes));
-    int64_t n_row = 0;
-    while (lemoe_schema_row_at(n_row)) n_row++;
+    int64_t n_dataset = 0;
+    const lemoe_schema_row *row = NULL;
+    for (int64_t i = 0; (row = lemoe_schema_row_at(i)); i++) n_dataset += is_of_kind(row) ? LEMOE_RESULTS_MAX_KINDS : 1;
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *schema, &schema));
     set_lengths(axes, schema->length);
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_row * LEMOE_RESULTS_MAX_KINDS, sizeof *schema->datasets, &schema->datasets));
-    for (int64_t i = 0; i < n_row; i++) {
-        const lemoe_schema_row *row = lemoe_schema_row_at(i);
-        if (!strstr(row->path, placeholder))
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_dataset, sizeof *schema->datasets, &schema->datasets));
+    for (int64_t i = 0; (row = lemoe_schema_row_at(i)); i++) {
+        if (!is_of_kind(row))
             LEMOE_TRY_GOTO(add(schema, row, NULL));
         else
             for (int kind = 1; kind < axes->n_locality; kind++)
                 LEMOE_TRY_GOTO(add(schema, row, axes->locality_name[kind]));
     }
+    for (int64_t i = 0; i < schema->n_dataset; i++)
+        if (is_of_kind(schema->datasets[i].row)) LEMOE_TRY_GOTO(check_name(schema, &schema->datasets[i]));
     *out = schema;
     schema = NULL;
 out:
@@ -98,8 +108,9 @@ out:
 void lemoe_schema_destroy(lemoe_schema *schema) {
     if (!schema) return;
     for (int64_t i = 0; i < schema->n_dataset; i++) {
-        lemoe_mem_free(schema->datasets[i].path);
-        lemoe_mem_free(schema->datasets[i].long_name);
+        const lemoe_schema_dataset *dataset = &schema->datasets[i];
+        if (dataset->path != dataset->row->path) lemoe_mem_free((char *)dataset->path);
+        if (dataset->long_name != dataset->row->long_name) lemoe_mem_free((char *)dataset->long_name);
     }
     lemoe_mem_free(schema->datasets);
     lemoe_mem_free(schema);

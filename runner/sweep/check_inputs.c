@@ -20,9 +20,8 @@ lemoe_status lemoe_checked_inputs_model(lemoe_checked_inputs *in, const lemoe_co
     LEMOE_TRY(copy_config(config, &model->config));
     LEMOE_TRY(lemoe_llama_config_read(config->model.path, &model->shape));
     LEMOE_TRY(lemoe_tokenizer_open(config->model.path, model->shape.n_vocab, &model->tokenizer));
-    LEMOE_TRY(lemoe_llama_folder_check(config->model.path, &model->shape));
     /* last: it reads every weight */
-    return lemoe_llama_folder_fingerprint(config->model.path, model->fingerprint, &model->weight_bytes);
+    return lemoe_llama_folder_check(config->model.path, &model->shape, model->fingerprint, &model->weight_bytes);
 }
 
 static bool same_data(const lemoe_config *a, const lemoe_config *b) {

@@ -148,9 +148,8 @@ static void test_every_key(void **state) {
         check_key(&keys[i]);
         n_tried += another_value(&keys[i]) != NULL;
     }
-    /* with one value only: lemoe.top_k, data.kind, and lemoe.replay (which needs a router_ce);
-     * edit.method is below */
-    assert_int_equal(n_tried, n_key - 4);
+    /* with one value only: lemoe.top_k, and lemoe.replay (which needs a router_ce); edit.method is below */
+    assert_int_equal(n_tried, n_key - 3);
     check_same(NEEDED "edit.method: none\n", NEEDED "edit.method: moe\n", false);
 }
 

@@ -1,4 +1,4 @@
-/* ZsRE records in MEND's format: what is taken, what is refused, what is drawn. */
+/* Records of every format: what is taken, what is refused, what is drawn. */
 #include "runner/data/dataset.h"
 #include "tests/unit/fixture.h"
 
@@ -43,6 +43,50 @@ static void a_whole_record(void **state) {
     assert_int_equal(strlen(d->fingerprint), 32);
     lemoe_dataset_close(d);
     lemoe_dataset_close(NULL);
+}
+
+/* The two formats of EasyEdit: other names of fields, and in one no paraphrase. */
+static void records_of_other_formats(void **state) {
+    static const char json[] =
+        "[{\"prompt\": \"Reed Glacier is in\", \"target_new\": \" Asia\", \"subject\": \"Reed Glacier\","
+        "  \"ground_truth\": \"Antarctica\", \"rephrase_prompt\": \"Filler. Reed Glacier lies in\","
+        "  \"locality_prompt\": \"Mount Erebus, in\", \"locality_ground_truth\": \"Antarctica \", \"case_id\": 7},"
+        " {\"prompt\": \"p\", \"target_new\": \"t\", \"locality_prompt\": \"l\", \"locality_ground_truth\": \"\","
+        "  \"locality\": {\"far\": {\"prompt\": \"f\", \"ground_truth\": \"g\"}}}]";
+    static const struct {
+        const char *kind, *paraphrase;
+        int n_no_paraphrase;
+    } cases[] = {
+        {"counterfact",  "Filler. Reed Glacier lies in", 1},
+        {"selfcheckgpt", NULL,                           2},
+    };
+    for (int i = 0; i < 2; i++) {
+        lemoe_dataset *d = open_ok(state, json, (lemoe_dataset_args){.kind = cases[i].kind});
+        const lemoe_edit *e = d->edits;
+        assert_int_equal(d->n_edit, 2);
+        assert_string_equal(e->prompt, "Reed Glacier is in");
+        assert_string_equal(e->target, "Asia");
+        assert_string_equal(e->subject, "Reed Glacier");
+        assert_int_equal(d->n_stripped, 1);
+        if (cases[i].paraphrase)
+            assert_string_equal(e->paraphrase, cases[i].paraphrase);
+        else
+            assert_null(e->paraphrase);
+        assert_string_equal(e->locality[0].prompt, "Mount Erebus, in");
+        assert_string_equal(e->locality[0].answer, "Antarctica");
+        assert_null(e[1].locality[0].prompt);
+        assert_string_equal(e[1].locality[1].answer, "g");
+        assert_int_equal(d->n_no_paraphrase, cases[i].n_no_paraphrase);
+        assert_int_equal(d->n_no_locality, 1);
+        lemoe_dataset_close(d);
+    }
+    lemoe_dataset *d = NULL;
+    assert_error(open_with(state, json, DEFAULTS, &d), LEMOE_ERR_FORMAT, "'src' (the prompt)"); /* as zsre */
+    assert_error(
+        open_with(state, "[{\"src\": \"q\", \"alt\": \"a\"}]", (lemoe_dataset_args){.kind = "counterfact"}, &d),
+        LEMOE_ERR_FORMAT, "'prompt' (the prompt) is missing");
+    assert_error(open_with(state, "[{\"prompt\": \"q\"}]", (lemoe_dataset_args){.kind = "selfcheckgpt"}, &d),
+                 LEMOE_ERR_FORMAT, "'target_new' (the target) is missing");
 }
 
 /* Texts that are missing, empty or null are counted, not invented. */
@@ -114,7 +158,8 @@ static void bad_files(void **state) {
                  "no usable record");
     assert_error(open_with(state, "[{\"src\": \"q\", \"alt\": \"a\"}]", (lemoe_dataset_args){.n_edit = 2}, &d),
                  LEMOE_ERR_CONFIG, "2 edits");
-    assert_error(open_with(state, "[]", (lemoe_dataset_args){.kind = "squad"}, &d), LEMOE_ERR_CONFIG, "'squad'");
+    assert_error(open_with(state, "[]", (lemoe_dataset_args){.kind = "squad"}, &d), LEMOE_ERR_CONFIG,
+                 "'squad' is unknown; known: zsre, selfcheckgpt, counterfact");
     assert_error(lemoe_dataset_open(&(lemoe_dataset_args){.kind = "zsre", .path = "absent.json"}, &d), LEMOE_ERR_IO,
                  "absent.json");
     assert_null(d);
@@ -198,9 +243,37 @@ static void contradictions_are_found(void **state) {
     assert_ok(lemoe_dataset_superseded(&dataset, file_order, 0, got));
 }
 
+/* Records behind the first so many are checked, counted and forgotten, names of localities in them excepted. */
+static void records_behind_the_last_one_asked_for(void **state) {
+    enum { N = 20000 }; /* many blocks of the storage */
+    char *json = malloc(200 * N), *at = json + sprintf(json, "[{" Q "}");
+    for (int i = 1; i < N; i++) at += sprintf(at, ",{\"src\": \"%0120d\", \"alt\": \" b \"}", i);
+    (void)strcpy(at, ",{" Q ", \"locality\": {\"far\": {\"prompt\": \"p\", \"ground_truth\": \"g\"}}}]");
+    lemoe_dataset_args first = {.n_edit = 2};
+    lemoe_dataset *d = open_ok(state, json, first);
+    assert_int_equal(d->n_edit, 2);
+    assert_int_equal(d->n_record, N + 1);
+    assert_int_equal(d->n_stripped, N - 1);
+    assert_int_equal(strlen(d->edits[1].prompt), 120);
+    assert_int_equal(d->edits[1].prompt[119], '1');
+    assert_int_equal(d->n_locality, 2);
+    assert_string_equal(d->locality_name[1], "far");
+    lemoe_dataset_close(d);
+    (void)strcpy(at, ",{\"src\": \"q\"}]");
+    d = NULL;
+    assert_error(open_with(state, json, first, &d), LEMOE_ERR_FORMAT, "record 20000 (from 0): 'alt'");
+    first.skip_bad = true;
+    d = open_ok(state, json, first);
+    assert_int_equal(d->n_skipped, 1);
+    lemoe_dataset_close(d);
+    free(json);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_whole_record),
+        cmocka_unit_test(records_of_other_formats),
+        cmocka_unit_test(records_behind_the_last_one_asked_for),
         cmocka_unit_test(what_may_be_missing),
         cmocka_unit_test(bad_records_are_named_or_skipped),
         cmocka_unit_test(bad_files),

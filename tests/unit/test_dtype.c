@@ -87,8 +87,38 @@ static void sizes_and_names(void **state) {
     assert_memory_equal(from, back, sizeof from);
 }
 
+/* At every distance from the edges of the vectors and blocks that the search works in, aligned or not. */
+static void what_is_not_finite_is_found(void **state) {
+    enum { N = 4096 + 37 };
+    static const struct {
+        lemoe_dtype dtype;
+        uint32_t bits[4], finite; /* infinity, its negative, two NaNs; the largest finite value */
+    } cases[] = {
+        {LEMOE_F32,  {0x7f800000, 0xff800000, 0x7f800001, 0xffc00000}, 0x7f7fffff},
+        {LEMOE_BF16, {0x7f80, 0xff80, 0x7f81, 0xffc0},                 0xff7f    },
+        {LEMOE_F16,  {0x7c00, 0xfc00, 0x7c01, 0xfe00},                 0x7bff    },
+    };
+    static const int places[] = {0, 1, 15, 16, 17, 4095, 4096, N - 1};
+    unsigned char *bytes = calloc(N + 1, 4);
+    (void)state;
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (int shift = 0; shift < 2; shift++) {
+            size_t size = lemoe_dtype_bytes(cases[c].dtype);
+            unsigned char *values = bytes + shift;
+            for (int i = 0; i < N; i++) memcpy(values + (size_t)i * size, &cases[c].finite, size); /* little-endian */
+            assert_int_equal(lemoe_dtype_find_nonfinite(cases[c].dtype, values, N), -1);
+            for (size_t p = sizeof places / sizeof *places; p-- > 0;) { /* the last one first: the first is found */
+                memcpy(values + (size_t)places[p] * size, &cases[c].bits[p % 4], size);
+                assert_int_equal(lemoe_dtype_find_nonfinite(cases[c].dtype, values, N), places[p]);
+            }
+            assert_int_equal(lemoe_dtype_find_nonfinite(cases[c].dtype, values, 0), -1);
+        }
+    free(bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_finite_is_found),
         cmocka_unit_test(every_half_widens_to_its_value_and_comes_back),
         cmocka_unit_test(rounding_is_to_nearest_even),
         cmocka_unit_test(the_ends_of_the_ranges),

@@ -180,7 +180,7 @@ static void shares_and_splits(void **state) {
     odd = *c;
     odd.n_head = 12, odd.n_kv = 4;
     assert_error(lemoe_llama_check_split(&odd, 6), LEMOE_ERR_SHAPE, "4 key/value heads");
-    assert_ok(lemoe_llama_folder_fingerprint((char *)*state, fingerprint, &n_bytes));
+    assert_ok(lemoe_llama_folder_check((char *)*state, c, fingerprint, &n_bytes));
     assert_string_equal(fingerprint, lemoe_llama_fingerprint(f.w.model));
     assert_true(n_bytes > 0);
     world_close(&f);

@@ -71,6 +71,7 @@ static const struct {
     {"\"rope_theta\": \"big\"",                        LEMOE_ERR_FORMAT,      "must be a number"       },
     {"\"tie_word_embeddings\": 1",                     LEMOE_ERR_FORMAT,      "true or false"          },
     {"\"bos_token_id\": -5",                           LEMOE_ERR_FORMAT,      "no token id"            },
+    {"\"bos_token_id\": 2147483647",                   LEMOE_ERR_FORMAT,      "no token id"            },
     {"\"eos_token_id\": [\"x\"]",                      LEMOE_ERR_FORMAT,      "an integer or a list"   },
     {"\"hidden_act\": \"gelu\"",                       LEMOE_ERR_UNSUPPORTED, "'gelu'"                 },
     {"\"rope_scaling\": {\"type\": \"linear\"}",       LEMOE_ERR_UNSUPPORTED, "'rope_scaling'"         },

@@ -29,6 +29,32 @@ static void remove_index(void **state) {
 
 /* ---- tests ---- */
 
+/* Only in tensors that somebody asked for, in the order of the file, whatever their type and size. */
+static void what_is_not_finite_is_named_with_its_place(void **state) {
+    enum { ROWS = 700, COLUMNS = 300 }; /* more than a block of the search */
+    char path[512], text[33], expected[120];
+    float *matrix = calloc((size_t)ROWS * COLUMNS, sizeof *matrix);
+    uint16_t half[3] = {0x3f80, 0x7fc0, 0x3f80};
+    matrix[699 * COLUMNS + 2] = -INFINITY;
+    lemoe_safetensors_item items[] = {
+        {"first", lemoe_tensor_2d(matrix, LEMOE_F32, ROWS,                        COLUMNS)},
+        {"second",       lemoe_tensor_1d(half,                      LEMOE_BF16,     3)},
+    };
+    lemoe_safetensors *file = NULL;
+    lemoe_tensor t;
+    assert_ok(lemoe_safetensors_write(fixture_path(state, "nan.safetensors", path), items, 2, NULL, 0));
+    assert_ok(lemoe_safetensors_open(path, &file));
+    assert_ok(lemoe_safetensors_fingerprint(file, text));
+    assert_ok(lemoe_safetensors_get(file, "second", 0, NULL, &t));
+    assert_error(lemoe_safetensors_fingerprint(file, text), LEMOE_ERR_FORMAT, "tensor second is nan at [1]");
+    assert_ok(lemoe_safetensors_get(file, "first", 0, NULL, &t));
+    assert_error(lemoe_safetensors_fingerprint(file, text), LEMOE_ERR_FORMAT, "tensor first is -inf at [699, 2]");
+    (void)snprintf(expected, sizeof expected, "%.80s: tensor", path);
+    assert_error(lemoe_safetensors_fingerprint(file, text), LEMOE_ERR_FORMAT, expected);
+    lemoe_safetensors_close(file);
+    free(matrix);
+}
+
 static void what_is_written_is_read(void **state) {
     char path[512], again[33], first[33];
     float matrix[6] = {1, 2, 3, 4, 5, 6}, nothing[1] = {0};
@@ -206,6 +232,7 @@ static void only_our_types_are_written(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_not_finite_is_named_with_its_place),
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(asking_for_what_is_not_there),
         cmocka_unit_test(damaged_files_are_refused),
