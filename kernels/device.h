@@ -98,7 +98,7 @@ bool lemoe_device_can_capture(const lemoe_device *device);
 /* Local. Operations between begin and end are recorded and not run; end gives the graph, which the caller destroys
  * before closing the device. What waits or gives values to the host (upload, download, alloc, sync, sumsq,
  * count_nonfinite) fails there with STATE, as does an operation that needs more workspace than there is: run once
- * plainly before. After any failure between them, end must still be called; it returns an error and no graph. Copy and
+ * plainly before. After a failure between them end is called all the same, and what it gives is destroyed. Copy and
  * zero may be captured; collectives of the device as well. Errors: UNSUPPORTED, DEVICE, STATE. */
 lemoe_status lemoe_device_capture_begin(lemoe_device *device) LEMOE_MUST_CHECK;
 lemoe_status lemoe_device_capture_end(lemoe_device *device, lemoe_graph **out) LEMOE_MUST_CHECK;

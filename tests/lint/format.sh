@@ -8,6 +8,6 @@ if [[ $version != "$wanted" ]]; then
     echo "format: skipped, clang-format is version ${version:-(none)}, not $wanted"
     exit 77
 fi
-find kernels runner tests -name '*.[ch]' -o -name '*.cc' | sort | xargs clang-format --dry-run -Werror ||
+find kernels runner tests -name '*.[ch]' -o -name '*.cc' -o -name '*.cu' -o -name '*.cuh' | sort | xargs clang-format --dry-run -Werror ||
     complain "format: run clang-format -i on the files above"
 finish

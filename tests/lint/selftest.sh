@@ -7,7 +7,7 @@ copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 restore() {
     rm -rf "${copy:?}"/*
-    cp -r --parents .clang-format .ci scripts ./*.sh kernels runner tests/lint "$copy"
+    cp -r --parents .clang-format .ci scripts ./*.sh kernels runner tests/lint tests/cuda_host/include "$copy"
 }
 lint() { "$copy/tests/lint/$1.sh" "$copy/build" 2>&1 || true; }
 
@@ -44,6 +44,11 @@ plant calls runner/model/llama_config.c 'void f(void) { json_decref(0); }'
 plant calls runner/world/world.c 'void *f(void) { return malloc(3); }'
 plant calls runner/io/file.c 'void f(void) { exit(3); }'
 plant calls runner/sweep/sweep.c 'char *f(void) { return getenv("X"); }'
+plant calls kernels/device.c 'void *f(void) { return dlopen("x", 1); }'
+plant calls runner/world/world.h 'int f(void) { return cudaSetDevice(0); }'
+plant calls kernels/cuda/cuda_device.c 'int f(void) { return ncclCommCount(0); }'
+plant layers kernels/cuda/cuda_act.cu '#include "kernels/cpu/cpu_internal.h"'
+plant format kernels/cuda/cuda_norm.cu 'int   f( void );'
 plant calls runner/adaptor/expert.c '#pragma omp parallel'
 plant calls runner/data/zsre.c 'int f(const char *s) { return atoi(s); }'
 plant headers runner/eval/score.h 'static inline FILE *f(void) { return 0; }'

@@ -47,12 +47,16 @@ void grad_check(ops_test *t, grad_case *c) {
     c->backward(t, c);
     for (int k = 0; k < c->n_input; k++) {
         const grad_input *input = &c->input[k];
-        int64_t n = lemoe_tensor_count(&input->x);
+        int64_t n = lemoe_tensor_count(&input->x), n_want = 0;
         double *want = ops_array(t, n, sizeof *want);
+        float *got = ops_get(t, input->dx);
         char *what = ops_array(t, 80, 1);
         (void)snprintf(what, 80, "%s, %s", c->name, input->name);
-        for (int64_t i = 0; i < n; i++) want[i] = difference(t, c, input, i, plus, minus);
-        ops_near_floor(t, what, ops_get(t, input->dx), want, n, limit, 1e-3 * sqrt((double)n_out));
+        for (int64_t i = 0; i < n; i += t->every) {
+            got[n_want] = got[i];
+            want[n_want++] = difference(t, c, input, i, plus, minus);
+        }
+        ops_near_floor(t, what, got, want, n_want, limit, 1e-3 * sqrt((double)n_out));
     }
 }
 

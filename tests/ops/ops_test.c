@@ -128,6 +128,26 @@ void ops_same(ops_test *t, const char *what, const void *got, const void *want, 
 
 void ops_true(ops_test *t, const char *what, bool holds) { count(t, what, holds, holds ? 0.0 : 1.0); }
 
+bool ops_refuses_values(ops_test *t, lemoe_status status) {
+    if (!lemoe_device_is_host(t->device) && status == LEMOE_OK) status = lemoe_device_sync(t->device);
+    lemoe_error_clear();
+    return status == LEMOE_ERR_ARG && lemoe_device_sync(t->device) == LEMOE_OK; /* said once */
+}
+
+double ops_product_limit(const ops_test *t, lemoe_dtype b) {
+    if (lemoe_device_is_host(t->device)) return OPS_CLOSE;
+    return b == LEMOE_F16 ? 4e-3 : 3 * OPS_CLOSE;
+}
+
+void ops_multiplied(const ops_test *t, lemoe_dtype b, float *a, int64_t n) {
+    if (lemoe_device_is_host(t->device) || b != LEMOE_BF16) return;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t stored;
+        lemoe_dtype_from_f32(b, a + i, 1, &stored);
+        lemoe_dtype_to_f32(b, &stored, 1, a + i);
+    }
+}
+
 static void end_family(ops_test *t) {
     for (int64_t i = 0; i < t->n_block; i++) lemoe_mem_free(t->blocks[i]);
     lemoe_mem_free(t->blocks);
@@ -135,14 +155,15 @@ static void end_family(ops_test *t) {
 }
 
 int ops_main(int argc, char **argv, const ops_family *families, int n_family) {
-    const char *kind = argc > 1 ? argv[1] : "cpu";
+    const char *kind = argc > 1 ? argv[1] : "cpu", *only = argc > 2 && strcmp(argv[2], "all") != 0 ? argv[2] : NULL;
+    int64_t every = argc > 3 ? strtol(argv[3], NULL, 10) : 1;
     int n_failed = 0;
     for (int i = 0; i < n_family; i++) {
-        ops_test t = {.largest_at = "-"};
-        if (argc > 2 && strcmp(argv[2], families[i].name) != 0) continue;
+        ops_test t = {.largest_at = "-", .every = every};
+        if (only && strcmp(only, families[i].name) != 0) continue;
         OPS(lemoe_device_open(kind, 1, &t.device));
         OPS(lemoe_arena_create(t.device, 1 << 20, &t.arena));
-        if (i == 0 || argc > 2) (void)fprintf(stderr, "%s\n", lemoe_device_domain(t.device));
+        if (i == 0 || only) (void)fprintf(stderr, "%s\n", lemoe_device_domain(t.device));
         double begin = lemoe_clock_seconds();
         families[i].run(&t);
         (void)fprintf(stderr, "%-16s %4d comparisons, largest error %.2g (%s), %.2f s%s\n", families[i].name,

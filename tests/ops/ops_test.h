@@ -1,6 +1,6 @@
 /*
- * Harness of the op tests: one program runs a table of families on one device ("cpu", later "cuda"), compares with
- * references in double, and says per family how many comparisons there were and the largest error.
+ * Harness of the op tests: one program runs a table of families on one device ("cpu", "cuda"), compares with references
+ * in double, and says per family how many comparisons there were and the largest error.
  *
  * Everything handed out (host arrays, device tensors) lives until the family ends.
  */
@@ -17,6 +17,7 @@ typedef struct ops_test {
     int64_t n_block, capacity;
     uint32_t n_stream; /* one a random array, so that no two are equal */
     int n_compared, n_failed;
+    int64_t every; /* of the elements of an input, one in so many is differentiated */
     double largest;
     const char *largest_at;
 } ops_test;
@@ -26,7 +27,8 @@ typedef struct ops_family {
     void (*run)(ops_test *t);
 } ops_family;
 
-/* Runs the families on the device argv[1]; argv[2], if given, picks one. Returns the exit status. */
+/* Runs the families on the device argv[1]; argv[2], if given and not "all", picks one; argv[3] is `every`, 1 without.
+ * Returns the exit status. */
 int ops_main(int argc, char **argv, const ops_family *families, int n_family);
 
 /* Ends the program with the error's message unless the call worked. */
@@ -68,7 +70,17 @@ void ops_near_tensor(ops_test *t, const char *what, lemoe_tensor got, const doub
 void ops_same(ops_test *t, const char *what, const void *got, const void *want, size_t n_bytes);
 void ops_true(ops_test *t, const char *what, bool holds);
 
+/* Whether the op refuses the values that it was given: at once on a host, at the next wait on a device. */
+bool ops_refuses_values(ops_test *t, lemoe_status status);
+
 /* Rounding alone: what fp32 sums of a few hundred terms leave. */
 #define OPS_CLOSE 1e-6
+
+/* Of a product with b stored as that type. The host multiplies in fp32. A device rounds a to bf16 where b is bf16
+ * (ops_multiplied says what it then multiplies), multiplies by TF32 where b is fp16, which keeps 11 significant bits of
+ * a (twice that error where they are cut, and more where sums cancel), and adds up to a thousand terms one by one. */
+double ops_product_limit(const ops_test *t, lemoe_dtype b);
+/* What the device multiplies of a's values, in place. */
+void ops_multiplied(const ops_test *t, lemoe_dtype b, float *a, int64_t n);
 
 #endif

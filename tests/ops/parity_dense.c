@@ -25,6 +25,7 @@ static void compare(ops_test *t, const product *p) {
                               .trans_b = p->trans_b,
                               .alpha = p->alpha,
                               .beta = p->beta};
+    ops_multiplied(t, p->dtype, a, p->m * p->k);
     char what[96];
     (void)snprintf(what, sizeof what, "%lldx%lldx%lld%s%s %s alpha %g beta %g%s", (long long)p->m, (long long)p->n,
                    (long long)p->k, p->trans_a ? " T" : " N", p->trans_b ? "T" : "N", lemoe_dtype_name(p->dtype),
@@ -34,7 +35,7 @@ static void compare(ops_test *t, const product *p) {
     OPS(lemoe_op_matmul(t->device, &args));
     char *kept = ops_array(t, (int64_t)sizeof what, 1);
     (void)snprintf(kept, sizeof what, "%s", what);
-    ops_near_tensor(t, kept, args.c, want, p->whole ? 0.0 : OPS_CLOSE);
+    ops_near_tensor(t, kept, args.c, want, p->whole ? 0.0 : ops_product_limit(t, p->dtype));
 }
 
 void parity_matmul(ops_test *t) {
@@ -115,10 +116,10 @@ void parity_linear(ops_test *t) {
             OPS(lemoe_op_linear_dw(t->device, tdy, tx, dw, i > 0));
         }
         ref_matmul(false, true, N_TOK, N_OUT, N_IN, 1 + twice, xd, wd, 0, want);
-        ops_near_tensor(t, "linear", y, want, OPS_CLOSE);
+        ops_near_tensor(t, "linear", y, want, ops_product_limit(t, LEMOE_F32));
         ref_matmul(false, false, N_TOK, N_IN, N_OUT, 1 + twice, dyd, wd, 0, want);
-        ops_near_tensor(t, "linear_dx", dx, want, OPS_CLOSE);
+        ops_near_tensor(t, "linear_dx", dx, want, ops_product_limit(t, LEMOE_F32));
         ref_matmul(true, false, N_OUT, N_IN, N_TOK, 1 + twice, dyd, xd, 0, want);
-        ops_near_tensor(t, "linear_dw", dw, want, OPS_CLOSE);
+        ops_near_tensor(t, "linear_dw", dw, want, ops_product_limit(t, LEMOE_F32));
     }
 }

@@ -1,0 +1,124 @@
+/* NCCL as the device's collectives, on the stream of its operations. */
+#include "kernels/cuda/cuda_internal.h"
+
+#include "kernels/base/mem.h"
+
+#include <nccl.h>
+
+#include <stdio.h>
+#include <string.h>
+
+struct lemoe_collective {
+    ncclComm_t comm;
+    int size;
+    bool is_gone; /* aborted: the library has freed it */
+};
+
+#define NCCL_TRY(call)                                                                                                 \
+    do {                                                                                                               \
+        ncclResult_t nccl_result_ = (call);                                                                            \
+        LEMOE_CHECK(nccl_result_ == ncclSuccess, LEMOE_ERR_COMM, "%s: %s", #call, ncclGetErrorString(nccl_result_));   \
+    } while (0)
+
+void cuda_collective_library(char *text, size_t text_bytes) {
+    int version = 0;
+    (void)ncclGetVersion(&version);
+    (void)snprintf(text, text_bytes, "NCCL %d.%d.%d", version / 10000, version % 10000 / 100, version % 100);
+}
+
+static lemoe_status type_of(lemoe_tensor x, ncclDataType_t *out) {
+    static const struct {
+        bool is_known;
+        ncclDataType_t type;
+    } types[LEMOE_DTYPE_COUNT] = {
+        [LEMOE_F32] = {true, ncclFloat32 },
+          [LEMOE_BF16] = {true, ncclBfloat16},
+          [LEMOE_F16] = {true, ncclFloat16 },
+        [LEMOE_F64] = {true, ncclFloat64 },
+          [LEMOE_I32] = {true, ncclInt32   },
+          [LEMOE_I64] = {true, ncclInt64   },
+    };
+    LEMOE_CHECK((unsigned)x.dtype < LEMOE_DTYPE_COUNT && types[x.dtype].is_known, LEMOE_ERR_ARG,
+                "NCCL moves no tensors of type %d", (int)x.dtype);
+    *out = types[x.dtype].type;
+    return LEMOE_OK;
+}
+
+static lemoe_status nccl_unique_id(lemoe_device *device, lemoe_collective_id *out) {
+    ncclUniqueId id;
+    _Static_assert(sizeof id.internal == LEMOE_COLLECTIVE_ID_BYTES, "an id is handed on as it is");
+    (void)cuda_state_of(device);
+    NCCL_TRY(ncclGetUniqueId(&id));
+    memcpy(out->bytes, id.internal, sizeof id.internal);
+    return LEMOE_OK;
+}
+
+static lemoe_status nccl_open(lemoe_device *device, const lemoe_collective_id *id, int rank, int size,
+                              lemoe_collective **out) {
+    ncclUniqueId own;
+    lemoe_collective *collective = NULL;
+    (void)cuda_state_of(device);
+    memcpy(own.internal, id->bytes, sizeof own.internal);
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *collective, &collective));
+    collective->size = size;
+    ncclResult_t result = ncclCommInitRank(&collective->comm, size, own, rank);
+    if (result != ncclSuccess) {
+        lemoe_mem_free(collective);
+        return lemoe_raise(LEMOE_ERR_COMM, "NCCL does not connect rank %d of %d: %s", rank, size,
+                           ncclGetErrorString(result));
+    }
+    *out = collective;
+    return LEMOE_OK;
+}
+
+static int nccl_size(const lemoe_collective *collective) { return collective->size; }
+
+static lemoe_status nccl_allreduce(lemoe_device *device, lemoe_collective *collective, lemoe_reduction reduction,
+                                   lemoe_tensor x) {
+    ncclDataType_t type = ncclFloat32;
+    LEMOE_TRY(type_of(x, &type));
+    NCCL_TRY(ncclAllReduce(x.data, x.data, (size_t)lemoe_tensor_count(&x), type,
+                           reduction == LEMOE_REDUCE_MAX ? ncclMax : ncclSum, collective->comm,
+                           cuda_state_of(device)->stream));
+    return LEMOE_OK;
+}
+
+static lemoe_status nccl_allgather(lemoe_device *device, lemoe_collective *collective, lemoe_tensor x,
+                                   lemoe_tensor out) {
+    ncclDataType_t type = ncclFloat32;
+    LEMOE_TRY(type_of(x, &type));
+    NCCL_TRY(ncclAllGather(x.data, out.data, (size_t)lemoe_tensor_count(&x), type, collective->comm,
+                           cuda_state_of(device)->stream));
+    return LEMOE_OK;
+}
+
+static lemoe_status nccl_broadcast(lemoe_device *device, lemoe_collective *collective, int root, lemoe_tensor x) {
+    ncclDataType_t type = ncclFloat32;
+    LEMOE_TRY(type_of(x, &type));
+    NCCL_TRY(ncclBroadcast(x.data, x.data, (size_t)lemoe_tensor_count(&x), type, root, collective->comm,
+                           cuda_state_of(device)->stream));
+    return LEMOE_OK;
+}
+
+static void nccl_abort(lemoe_device *device, lemoe_collective *collective) {
+    (void)cuda_state_of(device);
+    if (!collective->is_gone) (void)ncclCommAbort(collective->comm);
+    collective->is_gone = true;
+}
+
+static void nccl_close(lemoe_device *device, lemoe_collective *collective) {
+    (void)cuda_state_of(device);
+    if (!collective->is_gone) (void)ncclCommDestroy(collective->comm);
+    lemoe_mem_free(collective);
+}
+
+const lemoe_collective_ops cuda_collective_ops = {
+    .unique_id = nccl_unique_id,
+    .open = nccl_open,
+    .size = nccl_size,
+    .allreduce = nccl_allreduce,
+    .allgather = nccl_allgather,
+    .broadcast = nccl_broadcast,
+    .abort = nccl_abort,
+    .close = nccl_close,
+};
