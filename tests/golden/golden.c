@@ -75,7 +75,8 @@ lemoe_tensor golden_target_weights(const golden *g, const lemoe_pack *pack) {
 /* ---- life ---- */
 
 static void open_model(golden *g, const char *folder) {
-    assert_ok(lemoe_device_open("cpu", 1, &g->device));
+    const char *kind = getenv("LEMOE_TEST_DEVICE"); /* "cpu" without; tests/gpu.sh says "cuda" */
+    assert_ok(lemoe_device_open(kind ? kind : "cpu", 1, &g->device));
     assert_ok(lemoe_comm_self(&g->comm));
     lemoe_llama_args args = {.folder = folder, .dtype = LEMOE_F32, .device = g->device, .comm = g->comm};
     assert_ok(lemoe_llama_open(&args, &g->model));
