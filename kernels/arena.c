@@ -11,6 +11,7 @@ enum { ALIGNMENT = LEMOE_DEVICE_ALIGNMENT };
 typedef struct block {
     void *data;
     size_t begin, n_bytes; /* begin: the arena position of its first byte */
+    size_t skipped;        /* what the blocks before it had left when it was begun */
 } block;
 
 /* Host memory beside a device's. It is given back with what was handed out before it up to `position`. */
@@ -21,10 +22,10 @@ typedef struct host_piece {
 } host_piece;
 
 /* Positions grow over all blocks in order; a mark is a position. What a block has left when the next request does not
- * fit counts as handed out: it is what the request costs. */
+ * fit is passed over, and does not count as handed out: what counts depends on the requests alone. */
 struct lemoe_arena {
     lemoe_device *device;
-    size_t block_bytes, used, peak;
+    size_t block_bytes, position, peak;
     block *blocks;
     int64_t n_block, capacity, current;
     host_piece *pieces; /* n_piece are handed out; what is behind them is kept for the next use */
@@ -55,25 +56,35 @@ static lemoe_status add_block(lemoe_arena *arena, size_t n_bytes) {
     size_t size = n_bytes > arena->block_bytes ? n_bytes : arena->block_bytes;
     LEMOE_TRY(lemoe_mem_grow(&arena->blocks, &arena->capacity, arena->n_block + 1, sizeof *arena->blocks));
     block *last = arena->n_block ? &arena->blocks[arena->n_block - 1] : NULL, *b = &arena->blocks[arena->n_block];
-    *b = (block){NULL, last ? last->begin + last->n_bytes : 0, size};
+    *b = (block){NULL, last ? last->begin + last->n_bytes : 0, size, 0};
     LEMOE_TRY(lemoe_device_alloc(arena->device, size, &b->data));
     arena->n_block++;
+    return LEMOE_OK;
+}
+
+/* Goes on behind the present block. */
+static lemoe_status next_block(lemoe_arena *arena, size_t n_bytes) {
+    int64_t next = arena->n_block ? arena->current + 1 : 0;
+    if (next == arena->n_block) LEMOE_TRY(add_block(arena, n_bytes));
+    block *b = &arena->blocks[next];
+    if (next > 0) b->skipped = b[-1].skipped + b->begin - arena->position;
+    arena->position = b->begin;
+    arena->current = next;
     return LEMOE_OK;
 }
 
 lemoe_status lemoe_arena_alloc(lemoe_arena *arena, size_t n_bytes, void **out) {
     LEMOE_CHECK(n_bytes <= SIZE_MAX / 4, LEMOE_ERR_NOMEM, "no memory for %zu bytes", n_bytes);
     size_t wanted = n_bytes ? round_up(n_bytes) : ALIGNMENT;
-    for (;; arena->current++) {
-        if (arena->current == arena->n_block) LEMOE_TRY(add_block(arena, wanted));
-        block *b = &arena->blocks[arena->current];
-        size_t position = arena->used > b->begin ? arena->used : b->begin;
-        if (position + wanted > b->begin + b->n_bytes) continue;
-        *out = (char *)b->data + (position - b->begin);
-        arena->used = position + wanted;
-        if (arena->used > arena->peak) arena->peak = arena->used;
-        return LEMOE_OK;
+    const block *b = arena->n_block ? &arena->blocks[arena->current] : NULL;
+    while (!b || arena->position + wanted > b->begin + b->n_bytes) {
+        LEMOE_TRY(next_block(arena, wanted));
+        b = &arena->blocks[arena->current];
     }
+    *out = (char *)b->data + (arena->position - b->begin);
+    arena->position += wanted;
+    if (lemoe_arena_used_bytes(arena) > arena->peak) arena->peak = lemoe_arena_used_bytes(arena);
+    return LEMOE_OK;
 }
 
 lemoe_status lemoe_arena_tensor(lemoe_arena *arena, lemoe_dtype dtype, int n_dim, const int64_t *shape,
@@ -112,7 +123,7 @@ static lemoe_status push_piece(lemoe_arena *arena, size_t n_bytes, char **out) {
     if (arena->n_piece == arena->n_kept) *piece = (host_piece){NULL, 0, 0};
     if (arena->n_piece == arena->n_kept) arena->n_kept++;
     LEMOE_TRY(lemoe_mem_grow(&piece->data, &piece->capacity, (int64_t)n_bytes + ALIGNMENT, 1));
-    piece->position = arena->used;
+    piece->position = arena->position;
     arena->n_piece++;
     uintptr_t address = (uintptr_t)piece->data;
     *out = piece->data + (round_up(address) - address);
@@ -130,17 +141,22 @@ lemoe_status lemoe_arena_host(lemoe_arena *arena, size_t n_bytes, void *out) {
     return LEMOE_OK;
 }
 
-size_t lemoe_arena_mark(const lemoe_arena *arena) { return arena->used; }
+size_t lemoe_arena_mark(const lemoe_arena *arena) { return arena->position; }
 
 void lemoe_arena_reset(lemoe_arena *arena, size_t mark) {
-    arena->used = mark;
-    arena->current = 0;
-    while (arena->current < arena->n_block &&
-           mark >= arena->blocks[arena->current].begin + arena->blocks[arena->current].n_bytes)
-        arena->current++;
+    arena->position = mark;
+    while (arena->current > 0 && mark < arena->blocks[arena->current].begin) arena->current--;
     while (arena->n_piece > 0 && arena->pieces[arena->n_piece - 1].position > mark) arena->n_piece--;
 }
 
-size_t lemoe_arena_used_bytes(const lemoe_arena *arena) { return arena->used; }
+size_t lemoe_arena_used_bytes(const lemoe_arena *arena) {
+    return arena->n_block ? arena->position - arena->blocks[arena->current].skipped : 0;
+}
+lemoe_status lemoe_arena_pad(lemoe_arena *arena, size_t used_before, size_t n_bytes) {
+    void *unused = NULL;
+    size_t used = lemoe_arena_used_bytes(arena), wanted = used_before + round_up(n_bytes);
+    return used < wanted ? lemoe_arena_alloc(arena, wanted - used, &unused) : LEMOE_OK;
+}
+
 size_t lemoe_arena_peak_bytes(const lemoe_arena *arena) { return arena->peak; }
 lemoe_device *lemoe_arena_device(const lemoe_arena *arena) { return arena->device; }

@@ -33,9 +33,12 @@ lemoe_status lemoe_arena_host(lemoe_arena *arena, size_t n_bytes, void *out) LEM
  */
 size_t lemoe_arena_mark(const lemoe_arena *arena);
 void lemoe_arena_reset(lemoe_arena *arena, size_t mark);
-/* Bytes handed out now, and the most there ever were, what blocks had left when the next request did not fit included.
- */
+/* Bytes handed out now, and the most there ever were, each request rounded up to whole 256 bytes. They depend on the
+ * requests alone: what blocks have left when the next request does not fit is not counted. */
 size_t lemoe_arena_used_bytes(const lemoe_arena *arena);
+/* Local. Makes what was handed out since there were used_before bytes count n_bytes, where it is less: for sizes that
+ * depend on data, so that what a step takes does not. */
+lemoe_status lemoe_arena_pad(lemoe_arena *arena, size_t used_before, size_t n_bytes) LEMOE_MUST_CHECK;
 size_t lemoe_arena_peak_bytes(const lemoe_arena *arena);
 lemoe_device *lemoe_arena_device(const lemoe_arena *arena);
 

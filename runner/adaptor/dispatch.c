@@ -2,6 +2,32 @@
 
 #include "kernels/ops.h"
 
+lemoe_status lemoe_dispatch_lists(lemoe_arena *arena, const lemoe_row_choices *choices, int64_t n_expert,
+                                  lemoe_row_list **lists) {
+    int64_t n = choices->n_row * choices->n_choice, at = 0;
+    int32_t *rows = NULL;
+    float *weights = NULL;
+    LEMOE_TRY(lemoe_arena_host(arena, (size_t)n_expert * sizeof **lists, lists));
+    LEMOE_TRY(lemoe_arena_host(arena, (size_t)n * sizeof *rows, &rows));
+    LEMOE_TRY(lemoe_arena_host(arena, (size_t)n * sizeof *weights, &weights));
+    for (int64_t i = 0; i < n_expert; i++) (*lists)[i] = (lemoe_row_list){0};
+    for (int64_t c = 0; c < n; c++)
+        if (choices->expert[c] >= 0) (*lists)[choices->expert[c]].n++;
+    for (int64_t i = 0; i < n_expert; i++) { /* one behind the other; counted again as they are filled */
+        lemoe_row_list *list = &(*lists)[i];
+        int64_t n_list = list->n;
+        *list = (lemoe_row_list){rows + at, weights + at, 0};
+        at += n_list;
+    }
+    for (int64_t c = 0; c < n; c++) {
+        if (choices->expert[c] < 0) continue;
+        lemoe_row_list *list = &(*lists)[choices->expert[c]];
+        list->row[list->n] = (int32_t)(c / choices->n_choice);
+        list->weight[list->n++] = choices->weight[c];
+    }
+    return LEMOE_OK;
+}
+
 /* All rows in order need no copy. */
 static lemoe_status gather(lemoe_arena *arena, lemoe_tensor x, lemoe_tensor row, lemoe_tensor *out) {
     *out = x;
@@ -32,6 +58,28 @@ lemoe_status lemoe_dispatch_forward(lemoe_llama *model, const lemoe_expert *expe
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, rows->row.shape[0], io->x.shape[1], &out->y));
     LEMOE_TRY(lemoe_expert_forward(model, expert, &at, out->y, arena, &out->trace));
     return lemoe_op_rows_scatter_add(lemoe_arena_device(arena), out->y, rows->row, rows->weight, io->out);
+}
+
+/* A tensor of an expert without rows is not made; every other one is rounded up by less than a piece. */
+static size_t bytes_of(lemoe_row_cost cost, int64_t n_row, int64_t n_expert) {
+    enum { PIECE = 256 };
+    int64_t n_used = n_expert < n_row ? n_expert : n_row;
+    return (size_t)(cost.n_column * n_row) * sizeof(float) + (size_t)(cost.n_tensor * n_used) * PIECE;
+}
+
+size_t lemoe_dispatch_forward_bytes(const lemoe_expert *expert, int64_t d_model, int64_t n_row, int64_t n_expert) {
+    lemoe_row_cost cost = lemoe_expert_forward_cost(expert);
+    bool needs_host = expert->kind == LEMOE_EXPERT_LORA; /* its gate, up and act, gathered */
+    cost.n_tensor += 4 + (needs_host ? 3 : 0);           /* row, weight, x, y */
+    cost.n_column += 2 + 2 * d_model + (needs_host ? 3 * expert->width : 0);
+    return bytes_of(cost, n_row, n_expert);
+}
+
+size_t lemoe_dispatch_backward_bytes(const lemoe_expert *expert, int64_t d_model, int64_t n_row, int64_t n_expert) {
+    lemoe_row_cost cost = lemoe_expert_backward_cost(expert);
+    cost.n_tensor += 4; /* d_weight, d_out, dy, dx */
+    cost.n_column += 1 + 3 * d_model;
+    return bytes_of(cost, n_row, n_expert);
 }
 
 lemoe_status lemoe_dispatch_backward(lemoe_llama *model, const lemoe_dispatch *d, lemoe_bypass_io *io,

@@ -235,6 +235,16 @@ static lemoe_status lora_backward(lemoe_llama *model, const lemoe_expert *e, con
     return lora_pair(device, e, UP_A, t->rows.x, t->low_up, d_up, arena, &d_low);
 }
 
+lemoe_row_cost lemoe_expert_forward_cost(const lemoe_expert *e) {
+    if (e->kind == LEMOE_EXPERT_FFN) return (lemoe_row_cost){3, 3 * e->width};
+    return (lemoe_row_cost){7, 4 * e->width + 3 * e->w[GATE_A].shape[0]};
+}
+
+lemoe_row_cost lemoe_expert_backward_cost(const lemoe_expert *e) {
+    if (e->kind == LEMOE_EXPERT_FFN) return (lemoe_row_cost){2, 2 * e->width};
+    return (lemoe_row_cost){5, 2 * e->width + 3 * e->w[GATE_A].shape[0]};
+}
+
 lemoe_status lemoe_expert_backward(lemoe_llama *model, const lemoe_expert *e, const lemoe_expert_trace *trace,
                                    lemoe_tensor dy, lemoe_tensor dx, lemoe_arena *arena) {
     if (e->kind == LEMOE_EXPERT_FFN) return ffn_backward(lemoe_llama_device(model), e, trace, dy, dx, arena);

@@ -57,6 +57,14 @@ lemoe_status lemoe_expert_forward(lemoe_llama *model, const lemoe_expert *expert
 lemoe_status lemoe_expert_backward(lemoe_llama *model, const lemoe_expert *expert, const lemoe_expert_trace *trace,
                                    lemoe_tensor dy, lemoe_tensor dx, lemoe_arena *arena) LEMOE_MUST_CHECK;
 
+/* What a computation allocates for every row it works on: tensors, and fp32 columns of all of them. */
+typedef struct lemoe_row_cost {
+    int64_t n_tensor, n_column;
+} lemoe_row_cost;
+/* Local, pure. Of lemoe_expert_forward and lemoe_expert_backward. */
+lemoe_row_cost lemoe_expert_forward_cost(const lemoe_expert *expert);
+lemoe_row_cost lemoe_expert_backward_cost(const lemoe_expert *expert);
+
 /* Numbers in all matrices of an expert, over the whole team. */
 int64_t lemoe_expert_n_weight(const lemoe_expert *expert, int64_t d_model);
 

@@ -18,6 +18,9 @@ typedef struct lemoe_comm lemoe_comm;
 
 /* Local. The comm of a single rank. Whoever opened a comm, here or by lemoe_team_open, closes it. Errors: NOMEM. */
 lemoe_status lemoe_comm_self(lemoe_comm **out) LEMOE_MUST_CHECK;
+/* Local. A rank of a team of that size without the others, for finding out on a planning device (kernels/planning.h)
+ * what it needs: collectives return at once, and what they leave means nothing. Errors: NOMEM. */
+lemoe_status lemoe_comm_planning(int rank, int size, lemoe_comm **out) LEMOE_MUST_CHECK;
 /* Local for a single rank, else Collective. NULL is fine. */
 void lemoe_comm_close(lemoe_comm *comm);
 /* Local. */

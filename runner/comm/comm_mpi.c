@@ -70,7 +70,6 @@ static void mpi_close(lemoe_comm *comm) {
 }
 
 static const lemoe_comm_ops mpi_ops = {
-    .name = "mpi",
     .allreduce = mpi_allreduce,
     .allgather = mpi_allgather,
     .broadcast = mpi_broadcast,

@@ -5,7 +5,6 @@
 #include "runner/comm/comm.h"
 
 typedef struct lemoe_comm_ops {
-    const char *name;
     lemoe_status (*allreduce)(lemoe_comm *comm, lemoe_tensor x, bool max);
     lemoe_status (*allgather)(lemoe_comm *comm, lemoe_tensor x, lemoe_tensor out);
     lemoe_status (*broadcast)(lemoe_comm *comm, int root, void *bytes, size_t n_bytes);

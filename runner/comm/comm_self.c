@@ -24,7 +24,6 @@ static void self_abandon(lemoe_comm *comm) { (void)comm; }
 static void self_close(lemoe_comm *comm) { (void)comm; }
 
 static const lemoe_comm_ops self_ops = {
-    .name = "self",
     .allreduce = self_allreduce,
     .allgather = self_allgather,
     .broadcast = self_broadcast,

@@ -31,22 +31,23 @@ static void map_rows(const lemoe_pack *pack, const lemoe_units *units, int64_t *
 }
 
 static lemoe_status make_lists(const lemoe_lemoe *e, int64_t n_tok, lemoe_arena *arena, lemoe_note *note) {
-    float lambda = (float)e->context.config->lemoe.lambda;
-    LEMOE_TRY(take(arena, e->n_expert, sizeof *note->lists, &note->lists));
-    LEMOE_TRY(take(arena, e->n_expert, sizeof *note->dispatches, &note->dispatches));
-    for (int64_t i = 0; i < e->n_expert; i++) note->lists[i] = (lemoe_row_list){0};
+    lemoe_status status = LEMOE_OK;
+    float lambda = (float)e->context.config->lemoe.lambda, *weight = NULL;
+    int32_t *expert = NULL;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_tok, sizeof *expert, &expert));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_tok, sizeof *weight, &weight));
     for (int64_t r = 0; r < n_tok; r++) {
         const lemoe_route *route = &note->routes[note->unit_of_row[r]];
-        if (route->expert < 0) continue;
-        lemoe_row_list *list = &note->lists[route->expert];
-        if (!list->row) {
-            LEMOE_TRY(take(arena, n_tok, sizeof *list->row, &list->row));
-            LEMOE_TRY(take(arena, n_tok, sizeof *list->weight, &list->weight));
-        }
-        list->row[list->n] = (int32_t)r;
-        list->weight[list->n++] = lambda * (float)route->gate;
+        expert[r] = (int32_t)route->expert;
+        weight[r] = lambda * (float)route->gate;
     }
-    return LEMOE_OK;
+    lemoe_row_choices choices = {expert, weight, n_tok, 1};
+    LEMOE_TRY_GOTO(lemoe_dispatch_lists(arena, &choices, e->n_expert, &note->lists));
+    LEMOE_TRY_GOTO(take(arena, e->n_expert, sizeof *note->dispatches, &note->dispatches));
+out:
+    lemoe_mem_free(expert);
+    lemoe_mem_free(weight);
+    return status;
 }
 
 static lemoe_status route_pack(lemoe_lemoe *e, lemoe_bypass_io *io, lemoe_note *note) {
@@ -76,13 +77,15 @@ lemoe_status lemoe_lemoe_forward(void *editor, lemoe_bypass_io *io) {
     *note = (lemoe_note){0};
     *io->kept = note;
     LEMOE_TRY(route_pack(e, io, note));
+    size_t used = lemoe_arena_used_bytes(io->arena);
     for (int64_t i = 0; i < e->n_expert; i++) {
         lemoe_row_tensors rows;
         if (note->lists[i].n == 0) continue;
         LEMOE_TRY(lemoe_dispatch_upload(io->arena, &note->lists[i], &rows));
         LEMOE_TRY(lemoe_dispatch_forward(e->context.model, &e->experts[i], &rows, io, &note->dispatches[i]));
     }
-    return LEMOE_OK;
+    return lemoe_arena_pad(io->arena, used,
+                           lemoe_dispatch_forward_bytes(e->experts, io->x.shape[1], io->pack->n_tok, e->n_expert));
 }
 
 /* ---- backward ---- */
@@ -106,10 +109,12 @@ static lemoe_status expert_backward(lemoe_lemoe *e, int64_t i, lemoe_bypass_io *
 
 /* Experts' gradients, and d_gate[n_unit] = lambda sum over a unit's rows of <d_out, f(x)>, this rank's part. */
 static lemoe_status experts_backward(lemoe_lemoe *e, lemoe_bypass_io *io, const lemoe_note *note, double *d_gate) {
+    size_t used = lemoe_arena_used_bytes(io->arena);
     for (int64_t i = 0; i < e->n_expert; i++)
         if (note->lists[i].n > 0) LEMOE_TRY(expert_backward(e, i, io, note, d_gate));
     for (int64_t u = 0; d_gate && u < note->n_unit; u++) d_gate[u] *= e->context.config->lemoe.lambda;
-    return LEMOE_OK;
+    return lemoe_arena_pad(io->arena, used,
+                           lemoe_dispatch_backward_bytes(e->experts, io->x.shape[1], io->pack->n_tok, e->n_expert));
 }
 
 /* f is a partial sum, so the team adds up. */

@@ -13,29 +13,20 @@ typedef struct moe_note {
     lemoe_dispatch *dispatches; /* [n_expert] unset where the list is empty */
 } moe_note;
 
-static lemoe_status make_note(const lemoe_moe *e, int64_t n_tok, lemoe_arena *arena, moe_note **out) {
+static lemoe_status make_note(const lemoe_moe *e, lemoe_arena *arena, moe_note **out) {
     LEMOE_TRY(lemoe_arena_host(arena, sizeof **out, out));
-    moe_note *note = *out;
-    LEMOE_TRY(lemoe_arena_host(arena, (size_t)e->n_expert * sizeof *note->lists, &note->lists));
-    LEMOE_TRY(lemoe_arena_host(arena, (size_t)e->n_expert * sizeof *note->dispatches, &note->dispatches));
-    for (int64_t i = 0; i < e->n_expert; i++) {
-        lemoe_row_list *list = &note->lists[i];
-        *list = (lemoe_row_list){0};
-        LEMOE_TRY(lemoe_arena_host(arena, (size_t)n_tok * sizeof *list->row, &list->row));
-        LEMOE_TRY(lemoe_arena_host(arena, (size_t)n_tok * sizeof *list->weight, &list->weight));
-    }
-    return LEMOE_OK;
+    return lemoe_arena_host(arena, (size_t)e->n_expert * sizeof *(*out)->dispatches, &(*out)->dispatches);
 }
 
-static void fill_lists(const lemoe_moe *e, int64_t n_tok, const float *p, const int32_t *top, moe_note *note) {
-    float lambda = (float)e->context.config->moe.lambda;
-    for (int64_t t = 0; t < n_tok; t++)
-        for (int64_t k = 0; k < e->top_k; k++) {
-            int32_t expert = top[t * e->top_k + k];
-            lemoe_row_list *list = &note->lists[expert];
-            list->row[list->n] = (int32_t)t;
-            list->weight[list->n++] = lambda * p[t * e->n_expert + expert];
-        }
+static lemoe_status make_lists(const lemoe_moe *e, int64_t n_tok, const float *p, const int32_t *top,
+                               lemoe_arena *arena, moe_note *note) {
+    float lambda = (float)e->context.config->moe.lambda, *weight = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(n_tok * e->top_k, sizeof *weight, &weight));
+    for (int64_t c = 0; c < n_tok * e->top_k; c++) weight[c] = lambda * p[c / e->top_k * e->n_expert + top[c]];
+    lemoe_row_choices choices = {top, weight, n_tok, e->top_k};
+    lemoe_status status = lemoe_dispatch_lists(arena, &choices, e->n_expert, &note->lists);
+    lemoe_mem_free(weight);
+    return status;
 }
 
 static lemoe_status route_tokens(lemoe_moe *e, lemoe_bypass_io *io, moe_note *note) {
@@ -51,7 +42,7 @@ static lemoe_status route_tokens(lemoe_moe *e, lemoe_bypass_io *io, moe_note *no
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n_tok * e->top_k, sizeof *top, &top));
     LEMOE_TRY_GOTO(lemoe_device_download(device, p, note->scores.p.data, lemoe_tensor_bytes(&note->scores.p)));
     LEMOE_TRY_GOTO(lemoe_device_download(device, top, note->scores.top.data, lemoe_tensor_bytes(&note->scores.top)));
-    fill_lists(e, n_tok, p, top, note);
+    LEMOE_TRY_GOTO(make_lists(e, n_tok, p, top, io->arena, note));
 out:
     lemoe_mem_free(p);
     lemoe_mem_free(top);
@@ -62,16 +53,19 @@ lemoe_status lemoe_moe_forward(void *editor, lemoe_bypass_io *io) {
     lemoe_moe *e = editor;
     moe_note *note = NULL;
     if (!e->is_attached) return LEMOE_OK;
-    LEMOE_TRY(make_note(e, io->x.shape[0], io->arena, &note));
+    LEMOE_TRY(make_note(e, io->arena, &note));
     *io->kept = note;
     LEMOE_TRY(route_tokens(e, io, note));
+    size_t used = lemoe_arena_used_bytes(io->arena);
     for (int64_t i = 0; i < e->n_expert; i++) {
         lemoe_row_tensors rows;
         if (note->lists[i].n == 0) continue;
         LEMOE_TRY(lemoe_dispatch_upload(io->arena, &note->lists[i], &rows));
         LEMOE_TRY(lemoe_dispatch_forward(e->context.model, &e->experts[i], &rows, io, &note->dispatches[i]));
     }
-    return LEMOE_OK;
+    int64_t n_row = io->x.shape[0] * e->top_k;
+    return lemoe_arena_pad(io->arena, used,
+                           lemoe_dispatch_forward_bytes(e->experts, io->x.shape[1], n_row, e->n_expert));
 }
 
 /* ---- backward ---- */
@@ -81,7 +75,8 @@ static lemoe_status used_gradient(lemoe_moe *e, lemoe_bypass_io *io, const moe_n
     int64_t n_tok = io->d_out.shape[0];
     float lambda = (float)e->context.config->moe.lambda, *d_weight = NULL;
     lemoe_status status = LEMOE_OK;
-    LEMOE_TRY(lemoe_mem_alloc(n_tok, sizeof *d_weight, &d_weight));
+    size_t used = lemoe_arena_used_bytes(io->arena);
+    LEMOE_TRY(lemoe_mem_alloc(n_tok * e->top_k, sizeof *d_weight, &d_weight));
     for (int64_t i = 0; i < e->n_expert; i++) {
         const lemoe_row_list *list = &note->lists[i];
         lemoe_tensor dot;
@@ -92,6 +87,8 @@ static lemoe_status used_gradient(lemoe_moe *e, lemoe_bypass_io *io, const moe_n
             lemoe_device_download(lemoe_arena_device(io->arena), d_weight, dot.data, lemoe_tensor_bytes(&dot)));
         for (int64_t k = 0; k < list->n; k++) dp[list->row[k] * e->n_expert + i] = lambda * d_weight[k];
     }
+    LEMOE_TRY_GOTO(lemoe_arena_pad(
+        io->arena, used, lemoe_dispatch_backward_bytes(e->experts, io->x.shape[1], n_tok * e->top_k, e->n_expert)));
     LEMOE_TRY_GOTO(lemoe_comm_allreduce_sum(lemoe_llama_comm(e->context.model),
                                             lemoe_tensor_1d(dp, LEMOE_F32, n_tok * e->n_expert)));
 out:

@@ -50,6 +50,14 @@ void lemoe_routing_destroy(lemoe_routing *r) {
 
 /* ---- columns ---- */
 
+static lemoe_status put_f64(lemoe_routing *r, const char *path, int64_t first, int64_t n, const double *values) {
+    return r->args.results ? lemoe_results_put_f64(r->args.results, path, first, n, values) : LEMOE_OK;
+}
+
+static lemoe_status put_i64(lemoe_routing *r, const char *path, int64_t first, int64_t n, const int64_t *values) {
+    return r->args.results ? lemoe_results_put_i64(r->args.results, path, first, n, values) : LEMOE_OK;
+}
+
 static double gate_of(const lemoe_route *route) { return route->gate; }
 static double margin_of(const lemoe_route *route) { return route->margin; }
 static double share_of(const lemoe_route *route) { return route->share; }
@@ -57,7 +65,7 @@ static double share_of(const lemoe_route *route) { return route->share; }
 static lemoe_status put_reals(lemoe_routing *r, const char *path, double (*field)(const lemoe_route *), int64_t first,
                               int64_t n) {
     for (int64_t i = 0; i < n; i++) r->reals[i] = field(&r->routes[i]);
-    return lemoe_results_put_f64(r->args.results, path, first, n, r->reals);
+    return put_f64(r, path, first, n, r->reals);
 }
 
 /* /routing/<name>_expert, and beside it, where single tokens are routed, the share of the expert named. */
@@ -65,7 +73,7 @@ static lemoe_status put_experts(lemoe_routing *r, const char *name, int64_t firs
     char path[96];
     (void)snprintf(path, sizeof path, "/routing/%s_expert", name);
     for (int64_t i = 0; i < n; i++) r->integers[i] = r->routes[i].expert;
-    LEMOE_TRY(lemoe_results_put_i64(r->args.results, path, first, n, r->integers));
+    LEMOE_TRY(put_i64(r, path, first, n, r->integers));
     if (!routes_tokens(r)) return LEMOE_OK;
     (void)snprintf(path, sizeof path, "/routing/%s_expert_share", name);
     return put_reals(r, path, share_of, first, n);
@@ -106,8 +114,7 @@ lemoe_status lemoe_routing_after_batch(lemoe_routing *r, int64_t batch) {
         LEMOE_TRY(ops->route_tokens(r->args.editor, edit_batch.items, n, r->trained_tokens + r->token_start[first]));
     if (!ops->threshold) return LEMOE_OK;
     double threshold = ops->threshold(r->args.editor);
-    return isnan(threshold) ? LEMOE_OK
-                            : lemoe_results_put_f64(r->args.results, "/routing/threshold", batch, 1, &threshold);
+    return isnan(threshold) ? LEMOE_OK : put_f64(r, "/routing/threshold", batch, 1, &threshold);
 }
 
 static lemoe_status put_agreement(lemoe_routing *r, const char *path, int role, int64_t milestone, int64_t n_done) {
@@ -122,7 +129,7 @@ static lemoe_status put_agreement(lemoe_routing *r, const char *path, int role, 
         }
         r->reals[b] = n ? (double)kept / (double)n : NAN;
     }
-    return lemoe_results_put_f64(r->args.results, path, milestone, 1, r->reals);
+    return put_f64(r, path, milestone, 1, r->reals);
 }
 
 lemoe_status lemoe_routing_milestone(lemoe_routing *r, int64_t milestone, int64_t n_done) {
@@ -149,7 +156,7 @@ static lemoe_status put_consistency(lemoe_routing *r, const int64_t *trained, co
         }
         for (int64_t j = 0; j <= n_expert; j++) r->reals[j] = total ? r->reals[j] / (double)total : NAN;
         if (total) diagonal += r->reals[i], n_rows++;
-        LEMOE_TRY(lemoe_results_put_f64(r->args.results, "/routing/consistency", i, 1, r->reals));
+        LEMOE_TRY(put_f64(r, "/routing/consistency", i, 1, r->reals));
     }
     *mean = n_rows ? diagonal / (double)n_rows : NAN;
     return LEMOE_OK;

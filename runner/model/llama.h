@@ -27,6 +27,9 @@ typedef struct lemoe_llama_args {
  * number. *out is the caller's to close; device and comm have to outlive it. Where there are several ranks and the host
  * does not reach the device's memory, the device is attached to the comm (lemoe_comm_attach), or it is ARG. */
 lemoe_status lemoe_llama_open(const lemoe_llama_args *args, lemoe_llama **out) LEMOE_MUST_CHECK;
+/* Collective. A model of that shape without weights, for a planning device: args->folder is not read. */
+lemoe_status lemoe_llama_open_planning(const lemoe_llama_args *args, const lemoe_llama_config *shape,
+                                       lemoe_llama **out) LEMOE_MUST_CHECK;
 /* Local. NULL is fine. */
 void lemoe_llama_close(lemoe_llama *model);
 /* Local. What it was opened with; borrowed. */

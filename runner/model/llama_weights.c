@@ -123,6 +123,7 @@ out:
 static lemoe_status load_slice(lemoe_llama *model, const char *name, int64_t rows, int64_t columns, const slice *s,
                                lemoe_tensor *out) {
     lemoe_tensor whole;
+    if (!model->file) return lemoe_arena_matrix(model->weights, model->dtype, s->n_rows, s->n_columns, out);
     LEMOE_TRY(lemoe_safetensors_get(model->file, name, 2, (int64_t[]){rows, columns}, &whole));
     bool is_view = whole.dtype == model->dtype && s->n_columns == columns && lemoe_safetensors_aligned(&whole) &&
                    lemoe_device_is_host(model->device);
@@ -138,6 +139,7 @@ static lemoe_status load_slice(lemoe_llama *model, const char *name, int64_t row
 static lemoe_status load_norm(lemoe_llama *model, const char *name, lemoe_tensor *out) {
     lemoe_tensor whole;
     int64_t d = model->config.d_model;
+    if (!model->file) return lemoe_arena_vector(model->weights, LEMOE_F32, d, out);
     LEMOE_TRY(lemoe_safetensors_get(model->file, name, 1, &d, &whole));
     whole = lemoe_tensor_2d(whole.data, whole.dtype, 1, d);
     slice s = {0, 1, 0, d};
@@ -272,19 +274,24 @@ out:
 
 /* ---- life ---- */
 
-static lemoe_status open_here(const lemoe_llama_args *args, lemoe_llama *model) {
+/* shape NULL: that of the folder, whose weights are loaded. */
+static lemoe_status open_here(const lemoe_llama_args *args, const lemoe_llama_config *shape, lemoe_llama *model) {
     LEMOE_CHECK(lemoe_comm_size(args->comm) == 1 || lemoe_device_is_host(args->device) ||
                     lemoe_comm_device(args->comm) == args->device,
                 LEMOE_ERR_ARG, "the model's device is not attached to its team");
-    LEMOE_TRY(lemoe_llama_config_read(args->folder, &model->config));
+    if (shape)
+        model->config = *shape;
+    else
+        LEMOE_TRY(lemoe_llama_config_read(args->folder, &model->config));
     LEMOE_TRY(lemoe_llama_check_split(&model->config, lemoe_comm_size(args->comm)));
     take_shares(model);
+    if (shape) return load_weights(model);
     LEMOE_TRY(lemoe_safetensors_open(args->folder, &model->file));
     LEMOE_TRY(load_weights(model));
     return lemoe_comm_rank(args->comm) == 0 ? fingerprint_of(args->folder, model->file, model->fingerprint) : LEMOE_OK;
 }
 
-lemoe_status lemoe_llama_open(const lemoe_llama_args *args, lemoe_llama **out) {
+static lemoe_status open_model(const lemoe_llama_args *args, const lemoe_llama_config *shape, lemoe_llama **out) {
     lemoe_llama *model = NULL;
     lemoe_status status = lemoe_mem_alloc(1, sizeof *model, &model);
     if (status == LEMOE_OK) {
@@ -292,7 +299,7 @@ lemoe_status lemoe_llama_open(const lemoe_llama_args *args, lemoe_llama **out) {
         model->comm = args->comm;
         model->dtype = args->dtype;
         model->seams_active = true;
-        status = open_here(args, model);
+        status = open_here(args, shape, model);
     }
     status = lemoe_comm_agree(args->comm, status);
     if (status == LEMOE_OK)
@@ -302,6 +309,13 @@ lemoe_status lemoe_llama_open(const lemoe_llama_args *args, lemoe_llama **out) {
     else
         lemoe_llama_close(model);
     return status;
+}
+
+lemoe_status lemoe_llama_open(const lemoe_llama_args *args, lemoe_llama **out) { return open_model(args, NULL, out); }
+
+lemoe_status lemoe_llama_open_planning(const lemoe_llama_args *args, const lemoe_llama_config *shape,
+                                       lemoe_llama **out) {
+    return open_model(args, shape, out);
 }
 
 void lemoe_llama_close(lemoe_llama *model) {

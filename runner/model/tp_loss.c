@@ -41,8 +41,11 @@ static lemoe_status nll_of(const lemoe_llama *m, lemoe_tensor losses, float *nll
     float *values = NULL;
     LEMOE_TRY(lemoe_mem_alloc(3 * n, sizeof *values, &values));
     lemoe_status status = lemoe_device_download(m->device, values, losses.data, lemoe_tensor_bytes(&losses));
-    for (int64_t i = 0; i < n && status == LEMOE_OK; i++)
-        nll[i] = (float)((double)values[i] + log((double)values[n + i]) - (double)values[2 * n + i]);
+    for (int64_t i = 0; i < n && status == LEMOE_OK; i++) {
+        double sum =
+            values[n + i] == 0 ? 1 : (double)values[n + i]; /* never below exp(0), but on a device that plans */
+        nll[i] = (float)((double)values[i] + log(sum) - (double)values[2 * n + i]);
+    }
     lemoe_mem_free(values);
     return status;
 }

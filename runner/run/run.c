@@ -5,11 +5,13 @@
 #include "kernels/base/clock.h"
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "kernels/planning.h"
 #include "runner/edit/edit_loop.h"
 #include "runner/io/file.h"
 #include "runner/io/signals.h"
 #include "runner/run/run_internal.h"
 #include "runner/run/run_log.h"
+#include "runner/run/run_memory.h"
 #include "runner/run/run_plan.h"
 #include "runner/run/run_record.h"
 
@@ -21,7 +23,7 @@ enum { ARENA_BLOCK_BYTES = 16 << 20, AUTO_MICRO_BATCH_TOKENS = 2048 };
 
 static lemoe_status agree(const run *r, lemoe_status local) { return lemoe_comm_agree(r->world->comm, local); }
 
-static int64_t arena_peak(const run *r) {
+int64_t run_arena_peak(const run *r) {
     if (!r->step_arena) return 0;
     return (int64_t)(lemoe_arena_peak_bytes(r->run_arena) + lemoe_arena_peak_bytes(r->batch_arena) +
                      lemoe_arena_peak_bytes(r->step_arena));
@@ -32,7 +34,8 @@ static void tell(run *r, const char *phase) {
     if (phase) r->progress.phase = phase;
     if (!r->args->report) return;
     r->progress.n_batch = r->context.n_batch;
-    r->progress.peak_bytes = arena_peak(r);
+    r->progress.peak_bytes = run_arena_peak(r);
+    r->progress.planned_bytes = r->planned_bytes;
     r->args->report(r->args->report_context, &r->progress);
 }
 
@@ -40,14 +43,15 @@ static void tell(run *r, const char *phase) {
 
 static lemoe_status create_arenas(run *r) {
     lemoe_device *device = r->world->device;
+    size_t block_bytes = lemoe_device_is_planning(device) ? LEMOE_PLANNING_BLOCK_BYTES : ARENA_BLOCK_BYTES;
     if (r->step_arena) { /* opened before: a checkpoint could not be loaded */
         lemoe_arena_reset(r->run_arena, 0);
         lemoe_arena_reset(r->batch_arena, 0);
         return LEMOE_OK;
     }
-    LEMOE_TRY(lemoe_arena_create(device, ARENA_BLOCK_BYTES, &r->run_arena));
-    LEMOE_TRY(lemoe_arena_create(device, ARENA_BLOCK_BYTES, &r->batch_arena));
-    return lemoe_arena_create(device, ARENA_BLOCK_BYTES, &r->step_arena);
+    LEMOE_TRY(lemoe_arena_create(device, block_bytes, &r->run_arena));
+    LEMOE_TRY(lemoe_arena_create(device, block_bytes, &r->batch_arena));
+    return lemoe_arena_create(device, block_bytes, &r->step_arena);
 }
 
 static lemoe_status open_editor_here(run *r) {
@@ -86,6 +90,23 @@ static lemoe_status open_stream(run *r) {
 out:
     lemoe_mem_free(cache);
     return status;
+}
+
+/* Exactly, now that the order is known. Where addresses are limited it stays unknown: nothing depends on it. */
+static lemoe_status plan_memory(run *r) {
+    lemoe_run_memory memory;
+    lemoe_run_memory_args args = {.config = r->config,
+                                  .shape = lemoe_llama_config_of(r->world->model),
+                                  .stream = r->world->stream,
+                                  .plan = r->stream.plan,
+                                  .tensor_parallel = lemoe_comm_size(r->world->comm),
+                                  .like_host = lemoe_device_is_host(r->world->device)};
+    if (!r->is_first) return LEMOE_OK;
+    lemoe_status status = lemoe_run_plan_memory(&args, &memory);
+    if (status == LEMOE_OK) r->planned_bytes = memory.arena_bytes;
+    if (status != LEMOE_ERR_NOMEM) return status;
+    lemoe_error_clear();
+    return LEMOE_OK;
 }
 
 /* ---- 3. results: journal, provenance, stream, plan ---- */
@@ -182,7 +203,7 @@ static void report(const run *r, const char *moment, const lemoe_eval_means *mea
                   means->reliability, means->generality, means->locality);
 }
 
-static lemoe_status score_base(run *r) {
+lemoe_status run_score_base(run *r) {
     lemoe_eval_means means;
     if (r->loaded) return LEMOE_OK; /* its rows are in the journal, its predictions in the checkpoint */
     lemoe_llama_seams_set_active(r->world->model, false);
@@ -228,7 +249,7 @@ static lemoe_status score_milestone(run *r, int64_t n_done, bool from_last) {
 }
 
 static lemoe_status put_cost(run *r, int64_t batch, double seconds) {
-    int64_t peak = arena_peak(r), predicted = r->args->predicted_bytes;
+    int64_t peak = run_arena_peak(r), predicted = r->planned_bytes;
     double step = r->args->predicted_step_seconds;
     if (predicted > 0) LEMOE_TRY(lemoe_results_put_i64(r->results, "/cost/predicted_bytes", batch, 1, &predicted));
     if (step > 0) LEMOE_TRY(lemoe_results_put_f64(r->results, "/cost/predicted_step_seconds", batch, 1, &step));
@@ -283,7 +304,7 @@ static lemoe_status after_batch(void *context, int64_t batch) {
     return LEMOE_OK;
 }
 
-static lemoe_status edit(run *r) {
+lemoe_status run_edit(run *r) {
     lemoe_step_log log = {log_step, r, run_between_updates};
     r->batch_began = lemoe_clock_seconds();
     lemoe_edit_loop_args args = {.ops = r->ops,
@@ -319,7 +340,7 @@ out:
     return status;
 }
 
-static lemoe_status score_final(run *r) {
+lemoe_status run_score_final(run *r) {
     lemoe_eval_means means = {NAN, NAN, NAN};
     double consistency = NAN;
     int64_t n = r->context.n_batch;
@@ -332,6 +353,14 @@ static lemoe_status score_final(run *r) {
     if (r->is_first && !isnan(consistency))
         lemoe_log(LEMOE_LOG_INFO, "%s: routing consistency %.3f", r->args->run_id, consistency);
     return LEMOE_OK;
+}
+
+/* What the last batch's row says of memory is said again: final scores have all experts. */
+static lemoe_status put_final_peak(run *r) {
+    int64_t peak = run_arena_peak(r);
+    tell(r, NULL);
+    return r->is_first ? lemoe_results_put_i64(r->results, "/cost/peak_bytes", r->context.n_batch - 1, 1, &peak)
+                       : LEMOE_OK;
 }
 
 /* ---- 7. rolled back and proved; the last publish ---- */
@@ -377,15 +406,17 @@ lemoe_status lemoe_run_execute(const lemoe_run_args *args) {
     LEMOE_TRY_GOTO(lemoe_world_prepare(r.world, r.config, args->predicted_bytes));
     LEMOE_TRY_GOTO(run_open_editor(&r));
     LEMOE_TRY_GOTO(open_stream(&r));
+    LEMOE_TRY_GOTO(agree(&r, plan_memory(&r)));
     LEMOE_TRY_GOTO(run_check_signals(&r));
     LEMOE_TRY_GOTO(open_results(&r));
     tell(&r, "base");
-    LEMOE_TRY_GOTO(score_base(&r));
+    LEMOE_TRY_GOTO(run_score_base(&r));
     tell(&r, "editing");
-    LEMOE_TRY_GOTO(edit(&r));
+    LEMOE_TRY_GOTO(run_edit(&r));
     tell(&r, "final");
-    LEMOE_TRY_GOTO(score_final(&r));
+    LEMOE_TRY_GOTO(run_score_final(&r));
     LEMOE_TRY_GOTO(agree(&r, save_adaptor(&r)));
+    LEMOE_TRY_GOTO(agree(&r, put_final_peak(&r)));
 out:
     return close_run(&r, status);
 }

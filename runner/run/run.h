@@ -15,7 +15,8 @@ typedef struct lemoe_run_progress {
     double train_seconds; /* of those updates */
     double loss;          /* of the last update; NaN before the first */
     double immediate[3];  /* reliability, generality, locality of the batch that just ended; NaN otherwise */
-    int64_t peak_bytes;   /* of the run's arenas so far */
+    int64_t peak_bytes;    /* of the run's arenas so far */
+    int64_t planned_bytes; /* what they were planned to take, on the team's first rank; 0: not planned yet */
 } lemoe_run_progress;
 
 typedef struct lemoe_run_args {
@@ -24,8 +25,8 @@ typedef struct lemoe_run_args {
     const char *run_id, *identity;
     const char *output_folder; /* runs/ and cache/ are made in it */
     const char *mpi_version;
-    int64_t predicted_bytes;       /* as estimated beforehand, for /cost; 0: unknown */
-    double predicted_step_seconds; /* the same; 0: unknown */
+    int64_t predicted_bytes;       /* as planned beforehand, for an order like the run's; 0: unknown */
+    double predicted_step_seconds; /* as estimated beforehand, for /cost; 0: unknown */
     /* Local, on every rank, at every update, batch end and change of phase; must be quick. NULL: nobody asks. */
     void (*report)(void *context, const lemoe_run_progress *progress);
     void *report_context;

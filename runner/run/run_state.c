@@ -76,6 +76,7 @@ static lemoe_status visit_run(void *context, lemoe_state *state) {
 }
 
 static lemoe_status save(run *r) {
+    if (!r->checkpoints.path) return LEMOE_OK; /* gone through for its memory only: nothing lasts */
     LEMOE_TRY(lemoe_checkpoints_save(&r->checkpoints, visit_run, r));
     r->next_checkpoint = lemoe_clock_seconds() + r->config->checkpoint.every_seconds;
     return LEMOE_OK;

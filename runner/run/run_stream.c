@@ -91,6 +91,12 @@ lemoe_status lemoe_run_stream_open(const lemoe_run_args *args, const lemoe_item 
     return lemoe_comm_agree(args->world->comm, lay_out(args->world, items, out));
 }
 
+lemoe_status lemoe_run_stream_lay_out(const lemoe_world *world, const lemoe_item *items, lemoe_plan *plan,
+                                      lemoe_run_stream *out) {
+    out->plan = plan;
+    return lay_out(world, items, out);
+}
+
 void lemoe_run_stream_close(lemoe_run_stream *stream) {
     lemoe_plan_destroy(stream->plan);
     lemoe_mem_free(stream->items);

@@ -19,6 +19,9 @@ typedef struct lemoe_run_stream {
  * clusters; the plan's similarity is NaN on the other ranks. items: dataset order, from lemoe_world_items. */
 lemoe_status lemoe_run_stream_open(const lemoe_run_args *args, const lemoe_item *items,
                                    lemoe_run_stream *out) LEMOE_MUST_CHECK;
+/* Local. The same in the order of a plan, which passes to the stream with this call. */
+lemoe_status lemoe_run_stream_lay_out(const lemoe_world *world, const lemoe_item *items, lemoe_plan *plan,
+                                      lemoe_run_stream *out) LEMOE_MUST_CHECK;
 /* Local. Also after an open that failed. */
 void lemoe_run_stream_close(lemoe_run_stream *stream);
 

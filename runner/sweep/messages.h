@@ -46,7 +46,7 @@ static inline bool lemoe_outcome_is_last(lemoe_outcome outcome, bool fail_fast) 
 
 /* Numbers a leader tells about its run, in DONE from word 3 and in PROGRESS from word 2; the rest of DONE is text. */
 typedef struct lemoe_run_measures {
-    int64_t n_batch, n_batch_done, n_step, peak_bytes;
+    int64_t n_batch, n_batch_done, n_step, peak_bytes, planned_bytes;
     int64_t is_resumed;            /* not measured from the run's beginning */
     double train_seconds, seconds; /* of updates; of the whole run so far */
     double loss, immediate[3];

@@ -118,6 +118,7 @@ static void report(void *context, const lemoe_run_progress *progress) {
                               .n_batch_done = progress->n_batch_done,
                               .n_step = progress->n_step,
                               .peak_bytes = progress->peak_bytes,
+                              .planned_bytes = progress->planned_bytes,
                               .is_resumed = m->is_resumed || progress->n_batch_done > m->n_batch_done + 1,
                               .train_seconds = progress->train_seconds,
                               .seconds = now - w->began,

@@ -2,8 +2,15 @@
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
+#include "kernels/planning.h"
 
 #include <string.h>
+
+/* As long as the longest sequence. */
+struct lemoe_world_zeros {
+    float *rows;     /* [n_tok, d_model] */
+    int32_t *places; /* [n_tok] */
+};
 
 struct lemoe_world_cache {
     lemoe_prefix_cache *cache;
@@ -29,7 +36,7 @@ static void close_caches(lemoe_world *world) {
 
 static void close_data(lemoe_world *world) {
     close_caches(world);
-    lemoe_edit_stream_destroy(world->stream);
+    if (!world->zeros) lemoe_edit_stream_destroy(world->stream);
     lemoe_dataset_close(world->dataset);
     world->stream = NULL;
     world->dataset = NULL;
@@ -51,6 +58,11 @@ static void close_model(lemoe_world *world) {
 void lemoe_world_close(lemoe_world *world) {
     if (!world) return;
     close_model(world);
+    if (world->zeros) {
+        lemoe_mem_free(world->zeros->rows);
+        lemoe_mem_free(world->zeros->places);
+    }
+    lemoe_mem_free(world->zeros);
     lemoe_mem_free(world->caches);
     lemoe_mem_free(world);
 }
@@ -193,6 +205,43 @@ static lemoe_status make_slot(lemoe_world *world, int64_t cut, int64_t n_items, 
     return LEMOE_OK;
 }
 
+/* ---- planning ---- */
+
+static lemoe_status make_zeros(lemoe_world *world, int64_t d_model) {
+    int64_t longest = 1;
+    const lemoe_edit_stream *stream = world->stream;
+    for (int64_t i = 0; i < stream->n_edit * stream->n_role; i++)
+        if (stream->sequences[i].n_tok > longest) longest = stream->sequences[i].n_tok;
+    LEMOE_TRY(lemoe_mem_alloc(longest, (size_t)d_model * sizeof *world->zeros->rows, &world->zeros->rows));
+    return lemoe_mem_alloc(longest, sizeof *world->zeros->places, &world->zeros->places);
+}
+
+static void point_to_zeros(const lemoe_world *world, lemoe_item *items) {
+    const struct lemoe_world_zeros *zeros = world->zeros;
+    for (int64_t i = 0; i < world->stream->n_edit * world->stream->n_role; i++) {
+        if (items[i].n_tok == 0) continue;
+        items[i].cut_rows = items[i].embedding_mean = items[i].entity_mean = items[i].token_rows = zeros->rows;
+        items[i].token_index = zeros->places;
+    }
+}
+
+lemoe_status lemoe_world_open_planning(lemoe_comm *comm, const lemoe_world_plan_args *args, lemoe_world **out) {
+    LEMOE_TRY(lemoe_world_open(comm, NULL, 0, out));
+    lemoe_world *world = *out;
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *world->zeros, &world->zeros));
+    world->stream = args->stream;
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *world->dataset, &world->dataset)); /* says how many kinds of locality */
+    world->dataset->n_edit = args->stream->n_edit;
+    world->dataset->n_locality = args->stream->n_role - LEMOE_ROLE_LOCALITY;
+    for (int kind = 0; kind < world->dataset->n_locality; kind++) world->dataset->locality_name[kind] = "";
+    LEMOE_TRY(lemoe_planning_device_open(args->like_host, &world->device));
+    LEMOE_TRY(lemoe_comm_attach(comm, world->device, ""));
+    lemoe_llama_args model = {NULL, args->dtype, world->device, comm};
+    LEMOE_TRY(lemoe_llama_open_planning(&model, args->shape, &world->model));
+    world->has_model = world->has_data = true;
+    return make_zeros(world, args->shape->d_model);
+}
+
 lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cache_folder, double cache_max_bytes,
                                const lemoe_item **items) {
     for (int64_t i = 0; i < world->n_cache; i++)
@@ -203,6 +252,12 @@ lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cach
     int64_t n_items = world->stream->n_edit * world->stream->n_role;
     struct lemoe_world_cache *slot = NULL;
     LEMOE_TRY(lemoe_comm_agree(world->comm, make_slot(world, cut, n_items, &slot)));
+    if (world->zeros) {
+        point_to_zeros(world, slot->items);
+        world->n_cache++;
+        *items = slot->items;
+        return LEMOE_OK;
+    }
     lemoe_prefix_cache_args args = {.model = world->model,
                                     .cut = cut,
                                     .folder = cache_folder,

@@ -26,11 +26,24 @@ typedef struct lemoe_world {
     int64_t n_cache, cache_capacity;
     lemoe_config loaded; /* whose model, data and parallel sections are open now */
     bool has_model, has_data;
+    struct lemoe_world_zeros *zeros; /* of a world that plans: what its items point to */
 } lemoe_world;
 
 /* Local. An empty world for a team. local_rank: this rank's place among the launch's ranks on its node. */
 lemoe_status lemoe_world_open(lemoe_comm *comm, lemoe_tick *tick, int local_rank, lemoe_world **out) LEMOE_MUST_CHECK;
 void lemoe_world_close(lemoe_world *world);
+
+typedef struct lemoe_world_plan_args {
+    const lemoe_llama_config *shape; /* of the model */
+    lemoe_dtype dtype;
+    lemoe_edit_stream *stream; /* borrowed */
+    bool like_host;            /* in place of a device whose memory the host reaches */
+} lemoe_world_plan_args;
+/* Local. A world in which a run can be gone through without being computed, to find out what memory it takes: a
+ * planning device, a model of that shape without weights, tokens, and rows at the cut that are zeros. It is prepared,
+ * for any configuration of that model and data. comm: lemoe_comm_planning, or of a single rank. */
+lemoe_status lemoe_world_open_planning(lemoe_comm *comm, const lemoe_world_plan_args *args,
+                                       lemoe_world **out) LEMOE_MUST_CHECK;
 /* Collective. Makes device, model, tokenizer and data those of the configuration; what is already so is kept.
  * run_bytes: what the run plans to take of the device's memory, on each rank; 0: unknown. Errors, agreed on: NOMEM
  * before anything is allocated, where a device of its own memory has no room for this and for the weights, of all ranks

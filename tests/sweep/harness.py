@@ -2,6 +2,7 @@
 at what it left. Nothing outside that folder is touched."""
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -17,22 +18,22 @@ name: t
 model: {{path: {root}/configs/quickstart/model, dtype: fp32}}
 data: {{kind: zsre, path: {root}/configs/quickstart/data.json, edits: {edits}}}
 edit: {{batch_size: {batch_size}}}
-lemoe: {{layer: 5, lr: 1.0e-3, max_steps: {steps}}}
-moe: {{layer: 5, lr: 1.0e-3, max_steps: {steps}}}
-ft_m: {{layer: 5, lr: 1.0e-3, max_steps: {steps}}}
+{editors}
 checkpoint: {{every_seconds: 1}}
 output: {{dir: {out}, publish_seconds: 0}}
 sweep:
   axes: {{{axes}}}
+  skip: {skip}
 """
 
 
 class Sweep:
     """One sweep file, its output folder and the launches of it."""
 
-    def __init__(self, program, axes, edits=24, batch_size=8, steps=4, name="sweep"):
+    def __init__(self, program, axes, edits=24, batch_size=8, steps=4, name="sweep", skip="[]"):
         self.program = os.path.abspath(program)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lemoe-test-"))
+        self.skip = skip
         self.axes, self.edits, self.batch_size, self.steps = axes, edits, batch_size, steps
         self.n_launch = 0
         self.file = self.write(name)
@@ -41,8 +42,16 @@ class Sweep:
     def write(self, name):
         path = self.folder / (name + ".yaml")
         path.write_text(SWEEP.format(root=ROOT, out=self.folder / name, edits=self.edits, batch_size=self.batch_size,
-                                     steps=self.steps, axes=self.axes))
+                                     editors=self.editors(), axes=self.axes, skip=self.skip))
         return path
+
+    def editors(self):
+        """The section of each editor that the sweep uses."""
+        return "\n".join(f"{name}: {{layer: 5, lr: 1.0e-3, max_steps: {self.steps}}}" for name in ("lemoe", "moe", "ft_m")
+                         if "edit.method" not in self.axes or re.search(rf"\b{name}\b", self.methods()))
+
+    def methods(self):
+        return re.search(r"edit.method: \[(.*?)\]", self.axes)[1]
 
     def environment(self):
         """As env.sh has it, with temporary files and shared memory of this launch in a folder of its own."""

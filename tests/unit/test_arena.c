@@ -103,6 +103,32 @@ static void tensors_have_their_shape(void **state) {
     lemoe_arena_destroy(arena);
 }
 
+/* Whatever the size of blocks, the same requests count the same: that is how memory is planned. */
+static void what_counts_depends_on_the_requests_alone(void **state) {
+    (void)state;
+    static const size_t block_bytes[] = {1, 1000, 4096, 100000, 1 << 20};
+    size_t peaks[5], marks[3], used[5];
+    for (int b = 0; b < 5; b++) {
+        lemoe_arena *arena = NULL;
+        void *piece = NULL;
+        assert_ok(lemoe_arena_create(device, block_bytes[b], &arena));
+        for (int round = 0; round < 20; round++) {
+            for (int m = 0; m < 3; m++) {
+                marks[m] = lemoe_arena_mark(arena);
+                for (int i = 0; i < 7; i++)
+                    assert_ok(lemoe_arena_alloc(arena, (size_t)((round * 37 + m * 11 + i * 501) % 3000), &piece));
+            }
+            lemoe_arena_reset(arena, marks[round % 3]);
+        }
+        peaks[b] = lemoe_arena_peak_bytes(arena);
+        used[b] = lemoe_arena_used_bytes(arena);
+        assert_true(peaks[b] > used[b] && peaks[b] % 256 == 0);
+        assert_int_equal(peaks[b], peaks[0]);
+        assert_int_equal(used[b], used[0]);
+        lemoe_arena_destroy(arena);
+    }
+}
+
 static void what_cannot_be_had_is_refused(void **state) {
     lemoe_arena *arena = NULL;
     void *block = NULL;
@@ -117,8 +143,11 @@ static void what_cannot_be_had_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blocks_do_not_overlap),         cmocka_unit_test(reset_gives_back_and_blocks_are_kept),
-        cmocka_unit_test(marks_nest_over_blocks),        cmocka_unit_test(tensors_have_their_shape),
+        cmocka_unit_test(blocks_do_not_overlap),
+        cmocka_unit_test(reset_gives_back_and_blocks_are_kept),
+        cmocka_unit_test(marks_nest_over_blocks),
+        cmocka_unit_test(tensors_have_their_shape),
+        cmocka_unit_test(what_counts_depends_on_the_requests_alone),
         cmocka_unit_test(what_cannot_be_had_is_refused),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);

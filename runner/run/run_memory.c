@@ -1,0 +1,103 @@
+#include "runner/run/run_memory.h"
+
+#include "kernels/base/mem.h"
+#include "kernels/planning.h"
+#include "runner/run/run_internal.h"
+#include "runner/run/run_plan.h"
+
+/* Program, libraries, MPI, HDF5, heap: measured with an editor that does nothing on a tiny model. */
+static const int64_t program_bytes = 72 << 20;
+
+/* Every shape occurs in one pass over the minibatches, and what comes back from the device is zero: the rest of the
+ * updates would repeat it. */
+static void shorten(const lemoe_config *config, lemoe_config *out) {
+    lemoe_training_config *const training[] = {&out->lemoe.training, &out->moe.training, &out->ft_m.training};
+    *out = *config;
+    for (size_t i = 0; i < sizeof training / sizeof *training; i++) {
+        int64_t minibatch = training[i]->minibatch;
+        int64_t pass = minibatch > 0 ? (config->edit.batch_size + minibatch - 1) / minibatch : 1;
+        if (training[i]->max_steps > pass) training[i]->max_steps = pass;
+    }
+    if (out->lemoe.router_steps > 1) out->lemoe.router_steps = 1;
+    if (out->eval.milestones > 1) out->eval.milestones = 1; /* the last, which scores what all others do */
+}
+
+static lemoe_status copy_plan(const lemoe_run_memory_args *args, lemoe_plan **out) {
+    LEMOE_TRY(lemoe_run_plan_blank(args->stream->n_edit, args->config->edit.batch_size, out));
+    for (int64_t i = 0; args->plan && i < args->plan->n_edit; i++) (*out)->edit[i] = args->plan->edit[i];
+    return LEMOE_OK;
+}
+
+static int64_t prefix_bytes(const lemoe_edit_stream *stream, int64_t d_model) {
+    int64_t n_row = 0;
+    for (int64_t i = 0; i < stream->n_edit * stream->n_role; i++) {
+        int64_t n_tok = stream->sequences[i].n_tok;
+        n_row += n_tok + (n_tok > 0 ? 2 : 0);
+    }
+    return n_row * d_model * (int64_t)sizeof(float);
+}
+
+static lemoe_status open_stream(run *r, const lemoe_run_memory_args *args) {
+    const lemoe_item *items = NULL;
+    lemoe_plan *plan = NULL;
+    LEMOE_TRY(lemoe_world_items(r->world, lemoe_llama_cut(r->world->model), NULL, 0, &items));
+    LEMOE_TRY(copy_plan(args, &plan));
+    return lemoe_run_stream_lay_out(r->world, items, plan, &r->stream);
+}
+
+/* The steps of lemoe_run_execute, without results and checkpoints. */
+static lemoe_status go_through(run *r, const lemoe_run_memory_args *args) {
+    LEMOE_TRY(run_open_editor(r));
+    LEMOE_TRY(open_stream(r, args));
+    LEMOE_TRY(run_create_evaluators(r));
+    lemoe_routing_args routing = {r->ops, r->editor, &r->stream.eval, NULL};
+    LEMOE_TRY(lemoe_routing_create(&routing, &r->routing));
+    LEMOE_TRY(run_score_base(r));
+    LEMOE_TRY(run_edit(r));
+    return run_score_final(r);
+}
+
+static void close_run(run *r) {
+    lemoe_routing_destroy(r->routing);
+    lemoe_evaluator_destroy(r->evaluator);
+    if (r->editor) r->ops->close(r->editor);
+    lemoe_run_stream_close(&r->stream);
+    lemoe_arena_destroy(r->step_arena);
+    lemoe_arena_destroy(r->batch_arena);
+    lemoe_arena_destroy(r->run_arena);
+}
+
+static lemoe_status measure(const lemoe_run_memory_args *args, lemoe_world *world, const lemoe_config *config,
+                            lemoe_run_memory *out) {
+    lemoe_run_args run_args = {.world = world, .config = config, .run_id = "planning", .identity = ""};
+    run r = {.args = &run_args, .world = world, .config = config};
+    lemoe_status status = go_through(&r, args);
+    *out = (lemoe_run_memory){.arena_bytes = run_arena_peak(&r),
+                              .weight_bytes = (int64_t)lemoe_planning_device_peak_bytes(world->device),
+                              .prefix_bytes = prefix_bytes(args->stream, args->shape->d_model)};
+    close_run(&r);
+    return status;
+}
+
+lemoe_status lemoe_run_plan_memory(const lemoe_run_memory_args *args, lemoe_run_memory *out) {
+    lemoe_status status = LEMOE_OK;
+    lemoe_comm *comm = NULL;
+    lemoe_world *world = NULL;
+    lemoe_config *config = NULL;
+    lemoe_world_plan_args plan = {args->shape, args->config->model.dtype, args->stream, args->like_host};
+    *out = (lemoe_run_memory){0};
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *config, &config));
+    shorten(args->config, config);
+    LEMOE_TRY_GOTO(lemoe_comm_planning(0, (int)args->tensor_parallel, &comm));
+    LEMOE_TRY_GOTO(lemoe_world_open_planning(comm, &plan, &world));
+    LEMOE_TRY_GOTO(measure(args, world, config, out));
+out:
+    lemoe_world_close(world);
+    if (comm) lemoe_comm_close(comm);
+    lemoe_mem_free(config);
+    return status;
+}
+
+int64_t lemoe_run_process_bytes(const lemoe_run_memory *memory) {
+    return program_bytes + memory->weight_bytes + memory->prefix_bytes + memory->arena_bytes;
+}

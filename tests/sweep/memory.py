@@ -1,0 +1,35 @@
+#!/usr/bin/python3
+"""memory.py PROGRAM: memory is planned before it is taken, and then taken exactly: /cost/predicted_bytes is what the
+arenas held at most, to the byte, for every editor, routers that send rows anywhere, both kinds of experts, minibatches,
+teams and orders. And a launch whose runs need more than the machine has is refused before anything is made."""
+import sys
+
+import h5py
+
+from harness import Sweep, expect
+
+SWEEPS = {  # axes, and what is overridden: three seeds of data would be three times the same
+    "editors": ("edit.method: [lemoe, moe, ft_m, none], parallel.tensor: [1, 2]", ()),
+    "routers": ("edit.method: [lemoe], lemoe.router: [literal, frozen_proj, per_expert_proj, centroid, fitted, nearest, "
+                "oracle], lemoe.gate: [raw, renorm]", ()),
+    "tokens": ("edit.method: [lemoe], lemoe.granularity: [entity, token], lemoe.expert.kind: [ffn, lora], "
+               "order.planner: [random]", ("lemoe.expert.init=zero_down",)),
+    "null": ("edit.method: [lemoe], lemoe.null: [cosine, key], lemoe.features: [embedding_mean, last_hidden], "
+             "lemoe.minibatch: [0, 3]", ("lemoe.router=fitted", "lemoe.gate=renorm", "lemoe.null_rule=mid", "order.planner=kmeans")),
+    "moe": ("edit.method: [moe], moe.router: [token, anchor], moe.top_k: [1, 2], moe.expert.kind: [ffn, lora], "
+            "moe.minibatch: [0, 3]", ("parallel.micro_batch_tokens=64",)),
+}
+SKIPS = {"routers": "[" + ", ".join(f"{{lemoe.router: {r}, lemoe.gate: raw}}" for r in
+                                    ("centroid", "fitted", "nearest", "oracle")) + "]"}
+n = 0
+for name, (axes, overrides) in SWEEPS.items():
+    sweep = Sweep(sys.argv[1], axes, edits=20, batch_size=7, steps=2, skip=SKIPS.get(name, "[]"))
+    status, text = sweep.run(2, *overrides)
+    expect(status == 0, f"{name}: the sweep ended with {status}", text)
+    for run in sweep.ids():
+        with h5py.File(sweep.out / "runs" / (run + ".h5")) as file:
+            said, peak = file["cost/predicted_bytes"][:], file["cost/peak_bytes"][:]
+            expect((said == said[0]).all() and peak.max() == said[0], f"{name}, {run}: planned {said}, took {peak}")
+        n += 1
+    sweep.remove()
+print(f"{n} runs took what was planned, to the byte")
