@@ -2,6 +2,7 @@
 #include "runner/model/llama_internal.h"
 
 #include "kernels/base/mem.h"
+#include "kernels/planning.h"
 #include "runner/io/file.h"
 
 #include <math.h>
@@ -196,7 +197,8 @@ static lemoe_status make_inv_freq(lemoe_llama *model) {
 static lemoe_status load_weights(lemoe_llama *model) {
     const lemoe_llama_config *c = &model->config;
     slice vocabulary = {model->vocab_begin, model->n_vocab, 0, c->d_model};
-    LEMOE_TRY(lemoe_arena_create(model->device, WEIGHT_BLOCK_BYTES, &model->weights));
+    size_t block_bytes = lemoe_device_is_planning(model->device) ? LEMOE_PLANNING_BLOCK_BYTES : WEIGHT_BLOCK_BYTES;
+    LEMOE_TRY(lemoe_arena_create(model->device, block_bytes, &model->weights));
     LEMOE_TRY(load_slice(model, "model.embed_tokens.weight", c->n_vocab, c->d_model, &vocabulary, &model->embed));
     model->lm_head = model->embed;
     if (!c->tied_embeddings)

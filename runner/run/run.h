@@ -11,10 +11,10 @@
 typedef struct lemoe_run_progress {
     const char *phase; /* opening, base, editing, final */
     int64_t n_batch, n_batch_done;
-    int64_t n_step;       /* updates since this execution began */
-    double train_seconds; /* of those updates */
-    double loss;          /* of the last update; NaN before the first */
-    double immediate[3];  /* reliability, generality, locality of the batch that just ended; NaN otherwise */
+    int64_t n_step;        /* updates since this execution began */
+    double train_seconds;  /* of those updates */
+    double loss;           /* of the last update; NaN before the first */
+    double immediate[3];   /* reliability, generality, locality of the batch that just ended; NaN otherwise */
     int64_t peak_bytes;    /* of the run's arenas so far */
     int64_t planned_bytes; /* what they were planned to take, on the team's first rank; 0: not planned yet */
 } lemoe_run_progress;

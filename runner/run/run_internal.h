@@ -33,7 +33,7 @@ typedef struct run {
     int64_t n_step, n_milestone; /* rows put so far */
     bool is_interrupted;         /* by a signal that some rank saw: equal on all ranks */
     lemoe_status sticky;         /* first failure inside a tick: reported, and agreed on, at the next update */
-    int64_t planned_bytes; /* of the arenas, on the first rank; 0: unknown */
+    int64_t planned_bytes;       /* of the arenas, on the first rank; 0: unknown */
     double next_commit;
     double batch_began, batch_earlier; /* the batch's time: since it began here, and before this execution */
     int64_t batch_tokens, batch_steps;

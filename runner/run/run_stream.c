@@ -68,8 +68,10 @@ static lemoe_status lay_out(const lemoe_world *world, const lemoe_item *items, l
     int n_role = world->stream->n_role;
     LEMOE_TRY(lemoe_mem_alloc(n_role * plan->n_edit, sizeof *out->items, &out->items));
     LEMOE_TRY(lemoe_mem_alloc(plan->n_batch + 1, sizeof *out->batch_start, &out->batch_start));
-    LEMOE_TRY(lemoe_mem_alloc(plan->n_edit, sizeof *out->superseded_by, &out->superseded_by));
-    LEMOE_TRY(lemoe_dataset_superseded(world->dataset, plan->edit, plan->n_edit, out->superseded_by));
+    if (world->dataset->edits) { /* a world that plans has no texts, and nothing that is packed depends on them */
+        LEMOE_TRY(lemoe_mem_alloc(plan->n_edit, sizeof *out->superseded_by, &out->superseded_by));
+        LEMOE_TRY(lemoe_dataset_superseded(world->dataset, plan->edit, plan->n_edit, out->superseded_by));
+    }
     for (int64_t i = 0; i < plan->n_edit; i++) {
         out->batch_start[plan->batch[i] + 1] = i + 1;
         for (int role = 0; role < n_role; role++)

@@ -50,10 +50,18 @@ static void print_time(const lemoe_sweep_run *run, FILE *out) {
         (void)fprintf(out, "  %s to %-*s", low, (int)(17 - strlen(low)), high);
 }
 
+/* "~": of an order that is like the run's. */
+static void print_bytes(const lemoe_sweep_run *run, int64_t n_bytes, FILE *out) {
+    char text[32] = "unknown";
+    if (n_bytes > 0)
+        (void)snprintf(text, sizeof text, "%s%.1f MB", run->memory_is_exact ? "" : "~", (double)n_bytes / 1e6);
+    (void)fprintf(out, "  %-11s", text);
+}
+
 static void print_run(const lemoe_sweep_run *run, FILE *out) {
-    char memory[32] = "unknown";
-    if (run->predicted_bytes > 0) (void)snprintf(memory, sizeof memory, "%.1f MB", (double)run->predicted_bytes / 1e6);
-    (void)fprintf(out, "%-44s  %-16s  %5lld  %-10s", run->run_id, run->order, (long long)run->tensor_parallel, memory);
+    (void)fprintf(out, "%-44s  %-19s  %5lld", run->run_id, run->order, (long long)run->tensor_parallel);
+    print_bytes(run, run->predicted_bytes, out);
+    print_bytes(run, run->process_bytes, out);
     print_time(run, out);
     (void)fprintf(out, "  %s\n", skip_words[run->skip]);
 }
@@ -81,7 +89,7 @@ static lemoe_status print_order(const lemoe_sweep *sweep, lemoe_orders *orders, 
     const lemoe_plan *plan = NULL;
     bool is_over = false;
     LEMOE_TRY(lemoe_orders_advance(orders, index, INFINITY, &plan, &is_over));
-    (void)fprintf(out, "%-16s", sweep->runs[index].order);
+    (void)fprintf(out, "%-19s", sweep->runs[index].order);
     if (!plan) {
         (void)fprintf(out, "  worked out by the team of the run\n");
         return LEMOE_OK;
@@ -102,7 +110,7 @@ static lemoe_status print_orders(const lemoe_sweep *sweep, FILE *out) {
     int n = 0;
     bool has_more = false;
     lemoe_status status = lemoe_orders_create(sweep, &orders);
-    (void)fprintf(out, "%-16s  %7s  %7s  %7s  %s\n", "orders", "batches", "within", "to next",
+    (void)fprintf(out, "%-19s  %7s  %7s  %7s  %s\n", "orders", "batches", "within", "to next",
                   "edits, by their place in the dataset");
     for (int64_t i = 0; i < sweep->n_run && status == LEMOE_OK && !has_more; i++) {
         bool is_known = sweep->runs[i].skip != LEMOE_SKIP_NOT;
@@ -163,7 +171,8 @@ static lemoe_status print_total(const lemoe_sweep *sweep, const int *node_of, in
 
 lemoe_status lemoe_announce_plan(const lemoe_sweep *sweep, const int *node_of, int n_rank, FILE *out) {
     lemoe_announce_launch(sweep, n_rank, out);
-    (void)fprintf(out, "%-44s  %-16s  %5s  %-10s  %-21s  %s\n", "run", "order", "ranks", "arenas", "time", "");
+    (void)fprintf(out, "%-44s  %-19s  %5s  %-11s  %-11s  %-21s  %s\n", "run", "order", "ranks", "arenas", "a process",
+                  "time", "");
     for (int64_t i = 0; i < sweep->n_run; i++) print_run(&sweep->runs[i], out);
     lemoe_status status = sweep->n_todo > 0 ? print_orders(sweep, out) : LEMOE_OK;
     if (status == LEMOE_OK) status = print_total(sweep, node_of, n_rank, out);
@@ -204,21 +213,30 @@ static const char *reason_of(const lemoe_sweep_run *run, const lemoe_run_ending 
     return ending->error;
 }
 
+static void print_step(double seconds, FILE *out) {
+    if (seconds > 0)
+        (void)fprintf(out, " %13.3f", 1e3 * seconds);
+    else
+        (void)fprintf(out, " %13s", "-");
+}
+
+/* What was said of a run beside what it took. Arenas were planned by its team, in its own order. */
 static void print_estimates(const lemoe_sweep *sweep, const lemoe_coordinator *coordinator, FILE *out) {
     bool is_first = true;
     for (int64_t i = 0; i < sweep->n_run; i++) {
         const lemoe_sweep_run *run = &sweep->runs[i];
-        if (run->skip != LEMOE_SKIP_NOT || run->predicted_bytes <= 0) continue;
         lemoe_run_ending ending = lemoe_coordinator_ending(coordinator, i);
         const lemoe_run_measures *m = &ending.measures;
-        if (!ending.has_begun || ending.outcome != LEMOE_OUTCOME_COMPLETE) continue;
+        if (run->skip != LEMOE_SKIP_NOT || !ending.has_begun || ending.outcome != LEMOE_OUTCOME_COMPLETE) continue;
+        if (m->planned_bytes <= 0) continue;
         if (is_first)
             (void)fprintf(out, "\n%-44s  %-29s  %s\n", "estimates", "ms an update: said, measured",
                           "arenas in MB: said, measured");
         is_first = false;
-        (void)fprintf(out, "%-44s  %13.3f %15.3f  %13.3f %15.3f\n", run->run_id, 1e3 * run->predicted_step_seconds,
-                      m->n_step > 0 ? 1e3 * m->train_seconds / (double)m->n_step : 0,
-                      (double)run->predicted_bytes / 1e6, (double)m->peak_bytes / 1e6);
+        (void)fprintf(out, "%-44s", run->run_id);
+        print_step(run->predicted_step_seconds, out);
+        print_step(m->n_step > 0 ? m->train_seconds / (double)m->n_step : 0, out);
+        (void)fprintf(out, "  %15.3f %15.3f\n", (double)m->planned_bytes / 1e6, (double)m->peak_bytes / 1e6);
     }
 }
 

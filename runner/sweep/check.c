@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 /* The ranks of a launch, as far as memory and teams are concerned. */
 typedef struct launch_room {
@@ -109,6 +110,14 @@ static void describe(const lemoe_config *config, lemoe_sweep_run *run) {
         (void)snprintf(run->order, sizeof run->order, "%.20s", planner);
 }
 
+/* Minibatches are drawn by the seed, and packs with them. */
+static uint64_t memory_key(const lemoe_config *config, const lemoe_sweep_run *run) {
+    bool is_drawn =
+        config->lemoe.training.minibatch || config->moe.training.minibatch || config->ft_m.training.minibatch;
+    uint64_t drawn = is_drawn ? config->seed : 0;
+    return XXH3_64bits_withSeed(run->shape, sizeof run->shape, run->order_key ^ XXH3_64bits(&drawn, sizeof drawn));
+}
+
 static lemoe_status check_run(lemoe_sweep_run *run, const lemoe_config *config, lemoe_checked_inputs *in,
                               const launch_room *room) {
     int64_t i_model = 0, i_data = 0;
@@ -125,6 +134,9 @@ static lemoe_status check_run(lemoe_sweep_run *run, const lemoe_config *config, 
     run->input = (int)i_data;
     run->order_key = lemoe_orders_key(config, run->input);
     describe(config, run);
+    lemoe_estimates_count_steps(config, in->data[i_data].stream->n_edit, &run->steps_low, &run->steps_high);
+    LEMOE_TRY(lemoe_estimates_shape(config, &identity, run->shape));
+    run->memory_key = memory_key(config, run);
     return LEMOE_OK;
 }
 
@@ -240,7 +252,7 @@ lemoe_status lemoe_sweep_check(lemoe_sweep *sweep, const lemoe_estimates *estima
     LEMOE_TRY_GOTO(check_all(sweep, &in, config, &room));
     LEMOE_TRY_GOTO(keep_inputs(&in, sweep));
     LEMOE_TRY_GOTO(drop_repetitions(sweep));
-    for (int64_t i = 0; i < sweep->n_run; i++) LEMOE_TRY_GOTO(lemoe_estimates_predict(estimates, sweep, i));
+    for (int64_t i = 0; i < sweep->n_run; i++) lemoe_estimates_predict(estimates, sweep, &sweep->runs[i]);
 out:
     lemoe_checked_inputs_close(&in);
     lemoe_mem_free(config);

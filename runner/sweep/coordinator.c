@@ -61,7 +61,7 @@ static lemoe_status take_done(lemoe_coordinator *c, const lemoe_message *message
     LEMOE_TRY(lemoe_coordinator_end_run(c, run, outcome, error));
     say_ended(c, run);
     if (outcome == LEMOE_OUTCOME_COMPLETE && !state->measures.is_resumed)
-        lemoe_estimates_learn(c->args.estimates, c->args.sweep, state->index, &state->measures);
+        lemoe_estimates_learn(c->args.estimates, lemoe_coordinator_run(c, run), &state->measures);
     if (outcome == LEMOE_OUTCOME_INTERRUPTED) c->is_interrupted = true;
     bool is_last = lemoe_outcome_is_last(outcome, c->args.sweep->fail_fast);
     if (is_last && t->reserved >= 0) take_back(c, t);

@@ -5,19 +5,17 @@
 #include "runner/io/atomic_file.h"
 #include "runner/io/file.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_BYTES = 64 << 20 };
-static const char line_format[] = "%32s %lg %lg %" SCNd64 "\n";
+static const char line_format[] = "%32s %lg %lg\n";
 
 typedef struct entry {
     char shape[33];
     double step_seconds, other_seconds;
-    int64_t peak_bytes;
 } entry;
 
 struct lemoe_estimates {
@@ -58,14 +56,13 @@ static lemoe_status put(lemoe_estimates *e, const entry *what) {
 
 static bool is_sane(const entry *what) {
     return strlen(what->shape) == 32 && isfinite(what->step_seconds) && what->step_seconds >= 0 &&
-           isfinite(what->other_seconds) && what->other_seconds >= 0 && what->peak_bytes >= 0;
+           isfinite(what->other_seconds) && what->other_seconds >= 0;
 }
 
 static lemoe_status read_all(lemoe_estimates *e, const char *text) {
     for (const char *line = text; line && *line;) {
         entry what = {0};
-        if (sscanf(line, line_format, what.shape, &what.step_seconds, &what.other_seconds, &what.peak_bytes) == 4 &&
-            is_sane(&what))
+        if (sscanf(line, line_format, what.shape, &what.step_seconds, &what.other_seconds) == 3 && is_sane(&what))
             LEMOE_TRY(put(e, &what));
         line = strchr(line, '\n');
         if (line) line++;
@@ -110,8 +107,7 @@ static double method_number(const lemoe_config *config, const char *key) {
     return value;
 }
 
-/* Fewest and most updates: with a loss to stop at, one pass of every batch may be enough. */
-static void count_steps(const lemoe_config *config, int64_t n_edit, double *fewest, double *most) {
+void lemoe_estimates_count_steps(const lemoe_config *config, int64_t n_edit, double *fewest, double *most) {
     double size = (double)config->edit.batch_size, n_batch = ceil((double)n_edit / size);
     double minibatch = method_number(config, "minibatch"), max_steps = method_number(config, "max_steps");
     double pass = minibatch > 0 ? ceil((size < (double)n_edit ? size : (double)n_edit) / minibatch) : 1;
@@ -119,69 +115,42 @@ static void count_steps(const lemoe_config *config, int64_t n_edit, double *fewe
     *fewest = method_number(config, "stop_loss") > 0 && pass < max_steps ? n_batch * pass : *most;
 }
 
-/* What costs the same an update: everything but seeds, the order, and how far and how strongly it trains. Changes the
- * configuration. */
-static lemoe_status find_shape(const lemoe_sweep *sweep, const lemoe_sweep_run *run, lemoe_config *config,
-                               char shape[33]) {
+lemoe_status lemoe_estimates_shape(const lemoe_config *config, const lemoe_identity_args *identity, char shape[33]) {
     lemoe_text unused;
-    const lemoe_sweep_input *input = &sweep->inputs[run->input];
-    lemoe_identity_args identity = {input->model_fingerprint, input->data_fingerprint, run->tensor_parallel, "cpu"};
-    lemoe_training_config *const training[] = {&config->lemoe.training, &config->moe.training, &config->ft_m.training};
-    config->seed = config->order.seed = 0;
-    config->order.restarts = 1;
-    (void)snprintf(config->order.planner, sizeof config->order.planner, "file");
+    lemoe_config *plain = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *plain, &plain));
+    *plain = *config;
+    lemoe_training_config *const training[] = {&plain->lemoe.training, &plain->moe.training, &plain->ft_m.training};
+    plain->seed = plain->order.seed = 0;
+    plain->order.restarts = 1;
+    (void)snprintf(plain->order.planner, sizeof plain->order.planner, "file");
     for (size_t i = 0; i < sizeof training / sizeof *training; i++)
         training[i]->lr = training[i]->stop_loss = training[i]->clip = training[i]->weight_decay = 0;
-    return lemoe_config_identity(config, &identity, shape, unused);
+    lemoe_status status = lemoe_config_identity(plain, identity, shape, unused);
+    lemoe_mem_free(plain);
+    return status;
 }
 
 /* Only to order runs: a plausible rate. */
 static double guess_seconds(double most, int64_t n_edit) { return 1 + 0.01 * most + 0.005 * (double)n_edit; }
 
-static lemoe_status predict(const lemoe_estimates *e, lemoe_sweep *sweep, lemoe_sweep_run *run, lemoe_config *config) {
-    double fewest = 0, most = 0;
-    char shape[33];
-    int64_t n_edit = sweep->inputs[run->input].n_edit;
-    count_steps(config, n_edit, &fewest, &most);
-    run->expected_seconds = guess_seconds(most, n_edit);
-    if (e->n == 0) return LEMOE_OK;
-    LEMOE_TRY(find_shape(sweep, run, config, shape));
-    const entry *known = find(e, shape);
-    if (!known) return LEMOE_OK;
+void lemoe_estimates_predict(const lemoe_estimates *e, const lemoe_sweep *sweep, lemoe_sweep_run *run) {
+    const entry *known = find(e, run->shape);
+    run->expected_seconds = guess_seconds(run->steps_high, sweep->inputs[run->input].n_edit);
+    if (!known) return;
     run->predicted_step_seconds = known->step_seconds;
-    run->predicted_bytes = known->peak_bytes;
-    run->seconds_low = known->other_seconds + fewest * known->step_seconds;
-    run->seconds_high = known->other_seconds + most * known->step_seconds;
+    run->seconds_low = known->other_seconds + run->steps_low * known->step_seconds;
+    run->seconds_high = known->other_seconds + run->steps_high * known->step_seconds;
     run->expected_seconds = (run->seconds_low + run->seconds_high) / 2 + 1e-3;
-    return LEMOE_OK;
-}
-
-lemoe_status lemoe_estimates_predict(const lemoe_estimates *e, lemoe_sweep *sweep, int64_t index) {
-    lemoe_config *config = NULL;
-    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *config, &config));
-    lemoe_status status = lemoe_sweep_config(sweep, index, config);
-    if (status == LEMOE_OK) status = predict(e, sweep, &sweep->runs[index], config);
-    lemoe_mem_free(config);
-    return status;
 }
 
 /* ---- learning ---- */
 
-static lemoe_status learn(lemoe_estimates *e, const lemoe_sweep *sweep, int64_t index, const lemoe_run_measures *m) {
-    lemoe_config *config = NULL;
+void lemoe_estimates_learn(lemoe_estimates *e, const lemoe_sweep_run *run, const lemoe_run_measures *m) {
     entry what = {.step_seconds = m->n_step > 0 ? m->train_seconds / (double)m->n_step : 0,
-                  .other_seconds = m->seconds > m->train_seconds ? m->seconds - m->train_seconds : 0,
-                  .peak_bytes = m->peak_bytes};
-    LEMOE_TRY(lemoe_mem_alloc(1, sizeof *config, &config));
-    lemoe_status status = lemoe_sweep_config(sweep, index, config);
-    if (status == LEMOE_OK) status = find_shape(sweep, &sweep->runs[index], config, what.shape);
-    if (status == LEMOE_OK && is_sane(&what)) status = put(e, &what);
-    lemoe_mem_free(config);
-    return status;
-}
-
-void lemoe_estimates_learn(lemoe_estimates *e, const lemoe_sweep *sweep, int64_t index, const lemoe_run_measures *m) {
-    if (learn(e, sweep, index, m) != LEMOE_OK) lemoe_error_clear();
+                  .other_seconds = m->seconds > m->train_seconds ? m->seconds - m->train_seconds : 0};
+    memcpy(what.shape, run->shape, sizeof what.shape);
+    if (is_sane(&what) && put(e, &what) != LEMOE_OK) lemoe_error_clear();
     e->is_changed = true;
 }
 
@@ -194,8 +163,8 @@ static lemoe_status write_all(const lemoe_estimates *e) {
     LEMOE_TRY(status);
     LEMOE_TRY(lemoe_atomic_file_begin(e->path, &file));
     for (int64_t i = 0; i < e->n; i++)
-        (void)fprintf(lemoe_atomic_file_stream(file), "%s %.17g %.17g %" PRId64 "\n", e->entries[i].shape,
-                      e->entries[i].step_seconds, e->entries[i].other_seconds, e->entries[i].peak_bytes);
+        (void)fprintf(lemoe_atomic_file_stream(file), "%s %.17g %.17g\n", e->entries[i].shape,
+                      e->entries[i].step_seconds, e->entries[i].other_seconds);
     return lemoe_atomic_file_commit(file);
 }
 

@@ -10,6 +10,7 @@
 #include "runner/sweep/announce.h"
 #include "runner/sweep/check.h"
 #include "runner/sweep/claim.h"
+#include "runner/sweep/memory.h"
 #include "runner/sweep/publisher.h"
 #include "runner/sweep/table.h"
 #include "runner/sweep/worker.h"
@@ -190,6 +191,7 @@ static lemoe_status decide(lemoe_launch *launch, const lemoe_options *options, l
     lemoe_status status = lemoe_estimates_open(sweep->output_folder, &estimates);
     if (status == LEMOE_OK) status = lemoe_sweep_check(sweep, estimates, n_rank, widest_node(launch, n_rank));
     if (status == LEMOE_OK) status = find_skips(options, sweep);
+    if (status == LEMOE_OK) status = lemoe_memory_plan(sweep, widest_node(launch, n_rank));
     lemoe_estimates_close(estimates);
     return status;
 }

@@ -33,11 +33,15 @@ typedef struct lemoe_sweep_run {
     char run_id[LEMOE_RUN_ID_MAX];
     char identity[33];
     int64_t tensor_parallel;
-    uint64_t order_key; /* lemoe_orders_key */
+    uint64_t order_key;           /* lemoe_orders_key */
+    uint64_t memory_key;          /* equal for runs that take the same memory */
+    char shape[33];               /* equal for runs of which an update takes the same time */
+    double steps_low, steps_high; /* updates, fewest and most */
     int input; /* index of sweep->inputs; equal numbers: model and data stay loaded from one run to the other */
     lemoe_skip skip;
     /* estimates; 0: unknown */
-    int64_t predicted_bytes;
+    int64_t predicted_bytes, process_bytes; /* of the run's arenas; of a rank's process. Planned, never measured */
+    bool memory_is_exact;                   /* else in an order that is like the run's */
     double predicted_step_seconds, seconds_low, seconds_high;
     double expected_seconds; /* for scheduling: never 0, a rough guess where nothing was measured */
 } lemoe_sweep_run;

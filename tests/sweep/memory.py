@@ -2,6 +2,7 @@
 """memory.py PROGRAM: memory is planned before it is taken, and then taken exactly: /cost/predicted_bytes is what the
 arenas held at most, to the byte, for every editor, routers that send rows anywhere, both kinds of experts, minibatches,
 teams and orders. And a launch whose runs need more than the machine has is refused before anything is made."""
+import re
 import sys
 
 import h5py
@@ -32,4 +33,10 @@ for name, (axes, overrides) in SWEEPS.items():
             expect((said == said[0]).all() and peak.max() == said[0], f"{name}, {run}: planned {said}, took {peak}")
         n += 1
     sweep.remove()
+
+sweep = Sweep(sys.argv[1], "edit.method: [lemoe]", edits=20, batch_size=7)
+status, text = sweep.run(2, "lemoe.expert.width=10000000")  # weights, gradients and moments: over 100 GB
+expect(status == 1 and re.search(r"needs \d+ MB on a node with \d+ MB: 2 ranks at \d+ MB each", text), "not refused", text)
+expect(not sweep.out.exists(), "a run without room left something behind")
+sweep.remove()
 print(f"{n} runs took what was planned, to the byte")
