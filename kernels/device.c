@@ -4,6 +4,7 @@
 #include "kernels/cuda_module.h"
 #include "kernels/ops_table.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- which there are ---- */
@@ -72,6 +73,24 @@ void lemoe_device_close(lemoe_device *device) {
     if (!device) return;
     device->backend->memory->close(device);
     lemoe_mem_free(device);
+}
+
+lemoe_status lemoe_device_check_products(const char *kind, lemoe_products products) {
+    const lemoe_backend *backend = NULL;
+    if (products == LEMOE_PRODUCTS_F32) return LEMOE_OK;
+    LEMOE_TRY(find_backend(kind, false, &backend));
+    LEMOE_CHECK(backend->check_bf16_products, LEMOE_ERR_UNSUPPORTED,
+                "a device of kind %s multiplies weights as they are stored: there is no choice of products", kind);
+    return backend->check_bf16_products();
+}
+
+lemoe_status lemoe_device_set_products(lemoe_device *device, lemoe_products products) {
+    size_t used = strlen(device->domain);
+    LEMOE_TRY(lemoe_device_check_products(device->backend->kind, products));
+    if (products == device->products) return LEMOE_OK;
+    device->products = products;
+    (void)snprintf(device->domain + used, sizeof device->domain - used, "; products bf16");
+    return LEMOE_OK;
 }
 
 const char *lemoe_device_kind(const lemoe_device *device) { return device->backend->kind; }

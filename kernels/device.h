@@ -7,6 +7,7 @@
 #ifndef KERNELS_DEVICE_H
 #define KERNELS_DEVICE_H
 
+#include "kernels/base/dtype.h"
 #include "kernels/base/status.h"
 #include "kernels/base/tensor.h"
 
@@ -49,6 +50,13 @@ lemoe_status lemoe_device_open(const char *kind, int n_threads, lemoe_device **o
 lemoe_status lemoe_device_open_at(const char *kind, int index, int n_threads, lemoe_device **out) LEMOE_MUST_CHECK;
 /* Local. Whoever opened it closes it, after everything that lies on it is given back. NULL is fine. */
 void lemoe_device_close(lemoe_device *device);
+
+/* Local. Whether devices of a kind can compute products with bf16 weights that way. Errors: UNSUPPORTED, saying what is
+ * lacking: the instructions, the library, or the choice (a GPU has none: it multiplies weights as they are stored). */
+lemoe_status lemoe_device_check_products(const char *kind, lemoe_products products) LEMOE_MUST_CHECK;
+/* Local. How this device computes them, from its opening on LEMOE_PRODUCTS_F32; once, before the first operation, and
+ * part of the domain. Errors: as lemoe_device_check_products. */
+lemoe_status lemoe_device_set_products(lemoe_device *device, lemoe_products products) LEMOE_MUST_CHECK;
 
 const char *lemoe_device_kind(const lemoe_device *device);
 /* What decides the last bits, as text for the results: library, version, kernels in use, threads, instruction set. */

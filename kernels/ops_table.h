@@ -161,12 +161,15 @@ typedef struct lemoe_backend {
     lemoe_status (*count)(int *out);
     lemoe_status (*describe)(int index, lemoe_device_info *out);
     void (*describe_libraries)(lemoe_device_libraries *out);
+    /* optional: whether bf16 weights can be multiplied as they are; without, the kind has no such choice */
+    lemoe_status (*check_bf16_products)(void);
 } lemoe_backend;
 
 struct lemoe_device {
     const lemoe_backend *backend;
     const lemoe_compute_ops *compute; /* the backend's; tests put another in its place */
     int index, n_threads;
+    lemoe_products products;
     char domain[256];
     void *state; /* the backend's own */
 };

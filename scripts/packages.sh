@@ -9,6 +9,7 @@ packages=(
     libopenmpi-dev openmpi-bin
     libhdf5-dev libyaml-dev libjansson-dev libxxhash-dev
     libopenblas-openmp-dev librandom123-dev libsentencepiece-dev
+    libdnnl-dev        # the build does without: slower products, none in bf16
     libprotobuf-dev # named by sentencepiece.pc of Ubuntu 24.04
 )
 report_packages=(python3 python3-h5py python3-numpy python3-matplotlib python3-pandas python3-yaml) # analysis/

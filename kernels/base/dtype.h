@@ -19,6 +19,10 @@ typedef enum lemoe_dtype {
     LEMOE_DTYPE_COUNT
 } lemoe_dtype;
 
+/* How products with a frozen bf16 weight are computed on the CPU: the weight widened to fp32 (exact), or the other
+ * operand rounded to bf16; sums are fp32 either way. */
+typedef enum lemoe_products { LEMOE_PRODUCTS_F32 = 0, LEMOE_PRODUCTS_BF16 } lemoe_products;
+
 size_t lemoe_dtype_bytes(lemoe_dtype dtype);
 /* "fp32", "bf16", "fp16", "fp64", "int32", "int64". */
 const char *lemoe_dtype_name(lemoe_dtype dtype);

@@ -44,6 +44,26 @@ void cpu_widen(const lemoe_device *device, lemoe_dtype from, const void *source,
         lemoe_dtype_to_f32(from, source, n, out);
 }
 
+typedef struct round_args {
+    float factor;
+    const float *from;
+    uint16_t *to;
+} round_args;
+
+CPU_LOOP static void round_bf16(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const round_args *a = data;
+    (void)i_thread;
+    for (int64_t i = begin; i < end; i++) {
+        float_bits wide = {.value = a->factor * a->from[i]};
+        uint32_t nearest = (wide.bits + 0x7fffu + (wide.bits >> 16 & 1u)) >> 16, nan = wide.bits >> 16 | 0x40u;
+        a->to[i] = (uint16_t)((wide.bits & 0x7fffffffu) > 0x7f800000u ? nan : nearest);
+    }
+}
+
+void cpu_round_bf16(const lemoe_device *device, float factor, const float *x, int64_t n, uint16_t *out) {
+    cpu_for(device, n, 1, round_bf16, &(round_args){factor, x, out});
+}
+
 lemoe_status cpu_cast(lemoe_device *device, lemoe_tensor from, lemoe_tensor to) {
     int64_t n = lemoe_tensor_count(&from);
     if (to.dtype == LEMOE_F32) {

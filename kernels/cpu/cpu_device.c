@@ -1,5 +1,5 @@
 /* The CPU as a device: host memory, and the table of its operations. */
-#include "kernels/cpu/cpu_internal.h"
+#include "kernels/cpu/cpu_onednn.h"
 
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
@@ -158,4 +158,5 @@ const lemoe_backend lemoe_cpu_backend = {
     .count = cpu_count,
     .describe = cpu_describe,
     .describe_libraries = cpu_describe_libraries,
+    .check_bf16_products = cpu_onednn_check_bf16,
 };

@@ -36,7 +36,7 @@ typedef struct cpu_rope_table {
 
 /* The device's own state: scratch grown on demand and kept. */
 typedef struct cpu_state {
-    cpu_scratch panel, scores; /* a widened weight panel; attention's scores */
+    cpu_scratch panel, scores; /* a widened weight panel, or an operand rounded to bf16; attention's scores */
     cpu_rope_table rope;
 } cpu_state;
 
@@ -103,7 +103,8 @@ static inline double cpu_dot(const float *a, const float *b, int64_t n) {
 
 /* ---- matrix products (cpu_matmul.c) and conversions (cpu_convert.c), used by other families ---- */
 
-/* c[m,n] = alpha op(a) op(b) + beta c with row strides, by the library. beta = 0 overwrites. */
+/* c[m,n] = alpha op(a) op(b) + beta c with row strides, by OpenBLAS: also for small products inside parallel regions.
+ * beta = 0 overwrites. */
 typedef struct cpu_gemm_args {
     bool trans_a, trans_b;
     int64_t m, n, k, lda, ldb, ldc;
@@ -114,11 +115,13 @@ typedef struct cpu_gemm_args {
 void cpu_gemm(const cpu_gemm_args *args);
 /* Gives the library this device's thread count, unless it has it. Before products, outside parallel regions. */
 void cpu_matmul_threads(const lemoe_device *device);
-/* "OpenBLAS 0.3.21 (Zen)" into text. */
+/* "OpenBLAS 0.3.21 (Zen), oneDNN 2.6.3 (avx2)" into text. */
 void cpu_matmul_library(char *text, size_t text_bytes);
 
 /* n elements of a floating type to fp32, by the device's threads; exact. */
 void cpu_widen(const lemoe_device *device, lemoe_dtype from, const void *source, int64_t n, float *out);
+/* out = factor x in bf16, to nearest even, by the device's threads; NaN stays NaN. */
+void cpu_round_bf16(const lemoe_device *device, float factor, const float *x, int64_t n, uint16_t *out);
 
 /* What this process may use of the node: proc is "/proc" and cgroup "/sys/fs/cgroup" but in tests. */
 void cpu_memory_info(const char *proc, const char *cgroup, size_t *free_bytes, size_t *total_bytes);

@@ -1,18 +1,15 @@
 /*
- * Matrix products by OpenBLAS; no hand-written loops, attention's two products included.
+ * Matrix products, by libraries; no hand-written loops, attention's two products included.
  *
- * Why OpenBLAS alone: it is one C library, and its last bits vary less (with its Cooperlake kernels a row's bits
- * depended neither on the number of rows nor of threads, while about 90 % of oneDNN's outputs changed with the rows).
- * It is not for speed: tests/bench/bench_matmul (ratios in kernels/README.md) finds dnnl_sgemm 1.15 to 1.3 times
- * as fast from 200 rows on, weight gradients included, 0.95 to 1.14 at 7B sizes and 512 rows, and about 0.5 in
- * attention's tiny products.
+ * oneDNN, where the build has it, computes all but two kinds, which OpenBLAS keeps: one row, and attention's products,
+ * in whose tiny sizes oneDNN is half as fast (kernels/README.md has the ratios). Which library computes a product
+ * depends on its shape alone, and the domain names both.
  *
- * Frozen bf16 and fp16 weights are widened (exact) a panel at a time and multiplied in fp32:
- * no second copy of the model, activations keep fp32. Products in native bf16 are left out: Debian's OpenBLAS has no
- * cblas_sbgemm, oneDNN 2.6 refuses them on a CPU without AVX512_BF16, and they round activations to bf16; with AMX
- * oneDNN's are 4 to 8 times as fast as fp32 from 200 rows on.
+ * Frozen bf16 and fp16 weights are widened (exact) a panel at a time and multiplied in fp32: no second copy of the
+ * model, activations keep fp32. With LEMOE_PRODUCTS_BF16 the other operand of a bf16 weight is rounded to bf16 instead,
+ * and oneDNN multiplies the two as they are, accumulating in fp32.
  */
-#include "kernels/cpu/cpu_internal.h"
+#include "kernels/cpu/cpu_onednn.h"
 
 #include <cblas.h>
 #include <limits.h>
@@ -37,8 +34,10 @@ void cpu_matmul_threads(const lemoe_device *device) {
 void cpu_matmul_library(char *text, size_t text_bytes) {
     const char *config = openblas_get_config(); /* "OpenBLAS 0.3.21 NO_LAPACKE ..." */
     size_t name = strcspn(config, " "), version = config[name] ? strcspn(config + name + 1, " ") : 0;
-    (void)snprintf(text, text_bytes, "%.*s (%s)", (int)(name + version + (version > 0)), config,
-                   openblas_get_corename());
+    char other[64];
+    cpu_onednn_library(other, sizeof other);
+    (void)snprintf(text, text_bytes, "%.*s (%s)%s%s", (int)(name + version + (version > 0)), config,
+                   openblas_get_corename(), other[0] ? ", " : "", other);
 }
 
 static CBLAS_TRANSPOSE transpose(bool flag) { return flag ? CblasTrans : CblasNoTrans; }
@@ -58,6 +57,12 @@ void cpu_gemm(const cpu_gemm_args *g) {
     }
     cblas_sgemm(CblasRowMajor, transpose(g->trans_a), transpose(g->trans_b), (blasint)g->m, (blasint)g->n,
                 (blasint)g->k, g->alpha, g->a, (blasint)g->lda, g->b, (blasint)g->ldb, g->beta, g->c, (blasint)g->ldc);
+}
+
+static lemoe_status multiply(const cpu_gemm_args *g) {
+    if (g->m > 1 && cpu_onednn_is_there()) return cpu_onednn_gemm(g);
+    cpu_gemm(g);
+    return LEMOE_OK;
 }
 
 /* Panels of rows of b: columns of c when b is transposed, terms of the sum when it is not. */
@@ -81,7 +86,7 @@ static lemoe_status multiply_panels(lemoe_device *device, const cpu_gemm_args *w
             if (r > 0) part.beta = 1.0f;
         }
         cpu_widen(device, b.dtype, source, count * columns, panel->data);
-        cpu_gemm(&part);
+        LEMOE_TRY(multiply(&part));
     }
     return LEMOE_OK;
 }
@@ -89,6 +94,28 @@ static lemoe_status multiply_panels(lemoe_device *device, const cpu_gemm_args *w
 /* No terms: c = beta c. */
 static void scale_only(float beta, float *c, int64_t n) {
     for (int64_t i = 0; i < n; i++) c[i] = beta == 0.0f ? 0.0f : beta * c[i];
+}
+
+/* b as it is stored, a rounded to its type (times alpha, which is 1 wherever a model is concerned). */
+static lemoe_status multiply_bf16(lemoe_device *device, const cpu_gemm_args *g, const uint16_t *b) {
+    cpu_scratch *rounded = &cpu_state_of(device)->panel;
+    int64_t n_a = g->m * g->k;
+    LEMOE_TRY(cpu_reserve(rounded, (n_a + 1) / 2));
+    uint16_t *a = (uint16_t *)(void *)rounded->data;
+    cpu_round_bf16(device, g->alpha, g->a, n_a, a);
+    if (g->beta != 0.0f && g->beta != 1.0f) scale_only(g->beta, g->c, g->m * g->n);
+    return cpu_onednn_gemm_bf16(&(cpu_bf16_args){.trans_a = g->trans_a,
+                                                 .trans_b = g->trans_b,
+                                                 .m = g->m,
+                                                 .n = g->n,
+                                                 .k = g->k,
+                                                 .lda = g->lda,
+                                                 .ldb = g->ldb,
+                                                 .ldc = g->ldc,
+                                                 .accumulate = g->beta != 0.0f,
+                                                 .a = a,
+                                                 .b = b,
+                                                 .c = g->c});
 }
 
 lemoe_status cpu_matmul(lemoe_device *device, const lemoe_matmul_args *args) {
@@ -112,8 +139,9 @@ lemoe_status cpu_matmul(lemoe_device *device, const lemoe_matmul_args *args) {
         return LEMOE_OK;
     }
     cpu_matmul_threads(device);
+    if (args->b.dtype == LEMOE_BF16 && device->products == LEMOE_PRODUCTS_BF16)
+        return multiply_bf16(device, &g, args->b.data);
     if (args->b.dtype != LEMOE_F32) return multiply_panels(device, &g, args->b);
     g.b = cpu_f32(args->b);
-    cpu_gemm(&g);
-    return LEMOE_OK;
+    return multiply(&g);
 }

@@ -156,6 +156,7 @@ typedef struct lemoe_config {
     struct {
         int64_t tensor; /* 0 = auto */
         int64_t threads;
+        lemoe_products products;
         int64_t micro_batch_tokens; /* 0 = auto */
         lemoe_text device;          /* auto | cpu | cuda */
     } parallel;
@@ -228,7 +229,7 @@ typedef struct lemoe_identity_args {
     const char *device_kind;
 } lemoe_identity_args;
 /* Raised by hand when a change of code changes numbers. */
-enum { LEMOE_NUMERICS_VERSION = 2 };
+enum { LEMOE_NUMERICS_VERSION = 3 };
 /* Local. XXH3-128 in hex over the canonical values of the keys the method reads (paths by fingerprint, numbers by
  * value, no output or progress keys), TP, device kind, threads, numerics version; and the id shown: readable slug + 8
  * digits. */

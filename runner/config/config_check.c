@@ -210,6 +210,10 @@ static lemoe_status check_moe(const lemoe_config_source *source, lemoe_config_ch
 lemoe_status lemoe_config_check_run(const lemoe_config_source *source, lemoe_config_chosen chosen,
                                     const lemoe_config *config, const char *label) {
     static const char *const eval[] = {"eval.final", "eval.immediate", "eval.milestones", NULL};
+    static const char *const products[] = {"parallel.products", "model.dtype", NULL};
+    if (config->parallel.products == LEMOE_PRODUCTS_BF16 && config->model.dtype != LEMOE_BF16)
+        return fail_run(source, chosen, products, label,
+                        "parallel.products bf16 multiplies weights that are stored as bf16; use model.dtype bf16");
     if (!config->eval.immediate && !config->eval.final && config->eval.milestones == 0)
         return fail_run(source, chosen, eval, label,
                         "eval.immediate, eval.final and eval.milestones are all off, so nothing would be scored; turn "

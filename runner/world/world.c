@@ -69,7 +69,8 @@ void lemoe_world_close(lemoe_world *world) {
 
 static bool same_model(const lemoe_config *a, const lemoe_config *b) {
     return strcmp(a->model.path, b->model.path) == 0 && a->model.dtype == b->model.dtype &&
-           a->parallel.threads == b->parallel.threads && strcmp(a->parallel.device, b->parallel.device) == 0;
+           a->parallel.threads == b->parallel.threads && a->parallel.products == b->parallel.products &&
+           strcmp(a->parallel.device, b->parallel.device) == 0;
 }
 
 static bool same_data(const lemoe_config *a, const lemoe_config *b) {
@@ -86,7 +87,8 @@ static lemoe_status open_device(lemoe_world *world, const lemoe_config *config) 
     LEMOE_TRY(lemoe_device_count(kind, &n));
     int index = world->local_rank % n;
     LEMOE_TRY(lemoe_device_describe(kind, index, &world->device_info));
-    return lemoe_device_open_at(kind, index, (int)config->parallel.threads, &world->device);
+    LEMOE_TRY(lemoe_device_open_at(kind, index, (int)config->parallel.threads, &world->device));
+    return lemoe_device_set_products(world->device, config->parallel.products);
 }
 
 /* What a rank asks of a device, as it travels. */

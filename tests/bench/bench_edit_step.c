@@ -2,7 +2,8 @@
  * The edit step of LEMoE through the real editor and lemoe_train_batch, one update at a time on request, so that a
  * driver (edit_step.py) can take turns with another program on the same cores.
  *
- * Usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS
+ * Usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS [fp32 | widened | bf16]
+ * The last says how frozen weights are stored and multiplied: fp32; bf16, widened to fp32; bf16 as they are.
  * ITEMS_FILE: a line an edit, "n_prompt id id ...". Requests are lines on standard input:
  *   steps N     N updates; answers the seconds of each
  *   products N  the matrix products of an update with nothing between them, N times; answers flop and seconds of each
@@ -28,6 +29,8 @@ enum { BLOCK_BYTES = 16 << 20, PACK_TOKENS = 2048, MAX_LINE = 1 << 16, MAX_TOK =
 
 typedef struct bench {
     int64_t layer, n_edits;
+    lemoe_dtype dtype;
+    lemoe_products products;
     lemoe_device *device;
     lemoe_comm *comm;
     lemoe_llama *model;
@@ -127,7 +130,8 @@ static lemoe_status open_bench(bench *b, char **argv) {
     b->began = bench_seconds();
     LEMOE_TRY(lemoe_device_open("cpu", atoi(argv[5]), &b->device));
     LEMOE_TRY(lemoe_comm_self(&b->comm));
-    lemoe_llama_args args = {argv[1], LEMOE_F32, b->device, b->comm};
+    LEMOE_TRY(lemoe_device_set_products(b->device, b->products));
+    lemoe_llama_args args = {argv[1], b->dtype, b->device, b->comm};
     LEMOE_TRY(lemoe_llama_open(&args, &b->model));
     LEMOE_TRY(read_items(b, argv[2]));
     LEMOE_CHECK(b->n_edits <= b->n_items, LEMOE_ERR_ARG, "%s holds %lld items", argv[2], (long long)b->n_items);
@@ -147,6 +151,7 @@ static void answer_seconds(const char *name, const double *seconds, int64_t n) {
 }
 
 static lemoe_status answer_products(bench *b) {
+    LEMOE_TRY(op_watch_prepare(b->products));
     printf("products %.0f", op_watch_flop());
     for (int64_t i = 0; i < b->repetitions; i++) {
         double begin = bench_seconds();
@@ -302,10 +307,13 @@ static void close_bench(bench *b) {
 
 int main(int argc, char **argv) {
     bench b = {0};
-    if (argc != 6) {
-        (void)fprintf(stderr, "usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS\n");
+    if (argc < 6 || argc > 7) {
+        (void)fprintf(stderr, "usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS [PRODUCTS]\n");
         return 1;
     }
+    const char *mode = argc > 6 ? argv[6] : "fp32";
+    b.dtype = strcmp(mode, "fp32") == 0 ? LEMOE_F32 : LEMOE_BF16;
+    b.products = strcmp(mode, "bf16") == 0 ? LEMOE_PRODUCTS_BF16 : LEMOE_PRODUCTS_F32;
     b.layer = atoll(argv[3]);
     b.n_edits = atoll(argv[4]);
     lemoe_status status = run(&b, argv);

@@ -1,6 +1,7 @@
 #include "tests/bench/op_watch.h"
 
 #include "kernels/base/mem.h"
+#include "kernels/cpu/cpu_onednn.h" /* the library itself, for its own rate */
 #include "tests/bench/bench_clock.h"
 
 #include <string.h>
@@ -15,6 +16,7 @@ typedef struct product {
     op_family kind;
     lemoe_tensor a, b, c;
     bool accumulate;
+    uint16_t *rounded; /* a in bf16, where the library is given that */
 } product;
 
 double op_seconds[OP_FAMILY_COUNT];
@@ -24,9 +26,14 @@ static bool is_noting;
 
 void op_watch_reset(void) { memset(op_seconds, 0, sizeof op_seconds); }
 
+static void forget(void) {
+    for (int64_t i = 0; i < n_product; i++) lemoe_mem_free(products[i].rounded);
+    n_product = 0;
+}
+
 lemoe_status op_watch_note(bool noting) {
     is_noting = noting;
-    if (noting) n_product = 0;
+    if (noting) forget();
     return LEMOE_OK;
 }
 
@@ -41,9 +48,10 @@ double op_watch_flop(void) {
 }
 
 void op_watch_free(void) {
+    forget();
     lemoe_mem_free(products);
     products = NULL;
-    n_product = capacity = 0;
+    capacity = 0;
 }
 
 /* ---- what stands between the runner and each operation ---- */
@@ -54,7 +62,7 @@ static lemoe_status linear(op_family kind, linear_fn real, lemoe_device *device,
                            lemoe_tensor c, bool accumulate) {
     if (is_noting) {
         LEMOE_TRY(lemoe_mem_grow(&products, &capacity, n_product + 1, sizeof *products));
-        products[n_product++] = (product){kind, a, b, c, accumulate};
+        products[n_product++] = (product){kind, a, b, c, accumulate, NULL};
     }
     double begin = bench_seconds();
     lemoe_status status = real(device, a, b, c, accumulate);
@@ -72,11 +80,38 @@ WATCH_LINEAR(lemoe_op_linear, OP_LINEAR)
 WATCH_LINEAR(lemoe_op_linear_dx, OP_LINEAR_DX)
 WATCH_LINEAR(lemoe_op_linear_dw, OP_LINEAR_DW)
 
+lemoe_status op_watch_prepare(lemoe_products mode) {
+    for (int64_t i = 0; i < n_product; i++) {
+        product *p = &products[i];
+        if (p->b.dtype != LEMOE_BF16 || mode != LEMOE_PRODUCTS_BF16) continue;
+        int64_t n = lemoe_tensor_count(&p->a);
+        LEMOE_TRY(lemoe_mem_alloc(n, sizeof *p->rounded, &p->rounded));
+        lemoe_dtype_from_f32(LEMOE_BF16, p->a.data, n, p->rounded);
+    }
+    return LEMOE_OK;
+}
+
+static lemoe_status replay_bf16(const product *p) {
+    bool is_y = p->kind == OP_LINEAR;
+    int64_t k = p->a.shape[1], n = p->c.shape[1];
+    return cpu_onednn_gemm_bf16(&(cpu_bf16_args){.trans_b = is_y,
+                                                 .m = p->c.shape[0],
+                                                 .n = n,
+                                                 .k = k,
+                                                 .lda = k,
+                                                 .ldb = is_y ? k : n,
+                                                 .ldc = n,
+                                                 .accumulate = p->accumulate,
+                                                 .a = p->rounded,
+                                                 .b = p->b.data,
+                                                 .c = p->c.data});
+}
+
 lemoe_status op_watch_replay(lemoe_device *device) {
     static const linear_fn real[] = {__real_lemoe_op_linear, __real_lemoe_op_linear_dx, __real_lemoe_op_linear_dw};
     for (int64_t i = 0; i < n_product; i++) {
         const product *p = &products[i];
-        LEMOE_TRY(real[p->kind](device, p->a, p->b, p->c, p->accumulate));
+        LEMOE_TRY(p->rounded ? replay_bf16(p) : real[p->kind](device, p->a, p->b, p->c, p->accumulate));
     }
     return LEMOE_OK;
 }
@@ -127,6 +162,7 @@ WATCH(lemoe_op_rows_scale, OP_ROWS, (lemoe_device * d, lemoe_tensor weight, lemo
 WATCH(lemoe_op_row_dot, OP_ROWS, (lemoe_device * d, lemoe_tensor a, lemoe_tensor b, lemoe_tensor dot), (d, a, b, dot))
 WATCH(lemoe_op_axpy, OP_AXPY, (lemoe_device * d, float a, lemoe_tensor x, lemoe_tensor y), (d, a, x, y))
 WATCH(lemoe_op_sumsq, OP_NORM2, (lemoe_device * d, lemoe_tensor x, double *out), (d, x, out))
+WATCH(lemoe_op_sumsq_add, OP_NORM2, (lemoe_device * d, lemoe_tensor x, lemoe_tensor total), (d, x, total))
 WATCH(lemoe_op_adamw, OP_ADAMW, (lemoe_device * d, const lemoe_adamw_args *args), (d, args))
 WATCH(lemoe_device_zero, OP_MEMORY, (lemoe_device * d, void *block, size_t n_bytes), (d, block, n_bytes))
 WATCH(lemoe_device_copy, OP_MEMORY, (lemoe_device * d, void *to, const void *from, size_t n_bytes),

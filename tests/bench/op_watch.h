@@ -33,6 +33,8 @@ void op_watch_reset(void);
 
 /* From now on products are noted, or no longer. Starting forgets those of before. */
 lemoe_status op_watch_note(bool noting) LEMOE_MUST_CHECK;
+/* Where bf16 is multiplied as it is: rounds the other operands, which is no part of the library's product. */
+lemoe_status op_watch_prepare(lemoe_products mode) LEMOE_MUST_CHECK;
 /* Computes the noted products, on the memory they worked on (what is there is lost). */
 lemoe_status op_watch_replay(lemoe_device *device) LEMOE_MUST_CHECK;
 /* 2 m n k over the noted products. */

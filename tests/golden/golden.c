@@ -1,6 +1,6 @@
 #include "tests/golden/golden.h"
 
-enum { PATH_BYTES = 256, BLOCK_BYTES = 1 << 20, PACK_TOKENS = 40 };
+enum { PATH_BYTES = 256, BLOCK_BYTES = 1 << 20, PACK_TOKENS = 40, SKIPPED = 77 };
 
 /* ---- values ---- */
 
@@ -74,18 +74,24 @@ lemoe_tensor golden_target_weights(const golden *g, const lemoe_pack *pack) {
 
 /* ---- life ---- */
 
-static void open_model(golden *g, const char *folder) {
-    const char *kind = getenv("LEMOE_TEST_DEVICE"); /* "cpu" without; tests/gpu.sh says "cuda" */
-    assert_ok(lemoe_device_open(kind ? kind : "cpu", 1, &g->device));
+/* "cpu" without; tests/gpu.sh says "cuda". */
+static const char *device_kind(void) {
+    const char *kind = getenv("LEMOE_TEST_DEVICE");
+    return kind ? kind : "cpu";
+}
+
+static void open_model(golden *g, const char *folder, lemoe_dtype dtype, lemoe_products products) {
+    assert_ok(lemoe_device_open(device_kind(), 1, &g->device));
+    assert_ok(lemoe_device_set_products(g->device, products));
     assert_ok(lemoe_comm_self(&g->comm));
-    lemoe_llama_args args = {.folder = folder, .dtype = LEMOE_F32, .device = g->device, .comm = g->comm};
+    lemoe_llama_args args = {.folder = folder, .dtype = dtype, .device = g->device, .comm = g->comm};
     assert_ok(lemoe_llama_open(&args, &g->model));
     assert_ok(lemoe_arena_create(g->device, BLOCK_BYTES, &g->run_arena));
     assert_ok(lemoe_arena_create(g->device, BLOCK_BYTES, &g->batch_arena));
     assert_ok(lemoe_arena_create(g->device, BLOCK_BYTES, &g->step_arena));
 }
 
-int golden_open(void **state) {
+static int open_golden(void **state, lemoe_dtype dtype, lemoe_products products) {
     golden *g = NULL;
     char folder[PATH_BYTES], path[PATH_BYTES + 32];
     assert_ok(lemoe_mem_alloc(1, sizeof *g, &g));
@@ -94,9 +100,23 @@ int golden_open(void **state) {
     (void)snprintf(folder, sizeof folder, "tests/golden/fixtures/%s", g->name);
     (void)snprintf(path, sizeof path, "%s/expected.safetensors", folder);
     assert_ok(lemoe_safetensors_open(path, &g->expected));
-    open_model(g, folder);
+    open_model(g, folder, dtype, products);
+    g->dtype = dtype;
     for (int batch = 0; batch < GOLDEN_BATCHES; batch++) read_batch(g, batch);
     return 0;
+}
+
+int golden_open(void **state) { return open_golden(state, LEMOE_F32, LEMOE_PRODUCTS_F32); }
+int golden_open_widened(void **state) { return open_golden(state, LEMOE_BF16, LEMOE_PRODUCTS_F32); }
+int golden_open_bf16(void **state) { return open_golden(state, LEMOE_BF16, LEMOE_PRODUCTS_BF16); }
+
+const char *golden_mode(int argc, char **argv) {
+    const char *mode = argc > 1 ? argv[1] : "";
+    if (strcmp(mode, "bf16") == 0 && lemoe_device_check_products(device_kind(), LEMOE_PRODUCTS_BF16) != LEMOE_OK) {
+        print_message("skipped: %s\n", lemoe_error_message());
+        exit(SKIPPED);
+    }
+    return mode;
 }
 
 int golden_close(void **state) {

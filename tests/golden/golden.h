@@ -23,6 +23,7 @@ typedef struct golden_error {
 
 typedef struct golden {
     const char *name;
+    lemoe_dtype dtype; /* of the weights: says how much may differ */
     lemoe_safetensors *expected;
     lemoe_device *device;
     lemoe_comm *comm;
@@ -37,8 +38,11 @@ typedef struct golden {
 } golden;
 
 /* cmocka set-up and tear-down: *state names the folder under tests/golden/fixtures before, and is the golden after.
- * Closing prints the largest error of each kind. */
+ * Closing prints the largest error of each kind. Weights are fp32 as in the file; or stored as bf16 and widened; or
+ * stored as bf16 and multiplied as they are (which a GPU does with bf16 anyway). */
 int golden_open(void **state);
+int golden_open_widened(void **state);
+int golden_open_bf16(void **state);
 int golden_close(void **state);
 
 /* A value of the fixture, as a view of the file; fails the test when it is not there. */
@@ -58,11 +62,16 @@ lemoe_tensor golden_target_weights(const golden *g, const lemoe_pack *pack);
 /* ---- comparing: |a - b|_2 / |b|_2 per tensor (golden_errors.c). A miss is noted, and fails the test in golden_assert,
  * so that one run shows all of them. ---- */
 
+/* What an error of a kind has to stay below. */
+double golden_tolerance(const golden *g, const char *kind);
 void golden_check(golden *g, const char *kind, const char *name, const float *actual, int64_t n);
 /* The same for a tensor on the device. */
 void golden_check_tensor(golden *g, const char *kind, const char *name, lemoe_tensor actual);
 /* The same for what changed since `before` (host; NULL: since zero): weights would hide an error in a small step. */
 void golden_check_change(golden *g, const char *kind, const char *name, const float *before, lemoe_tensor actual);
+/* Which of the programs' modes is asked for on the command line: "" (fp32), "widened" or "bf16". Where this CPU cannot
+ * multiply bf16 the program says so and ends as skipped. */
+const char *golden_mode(int argc, char **argv);
 void golden_print_errors(const golden *g);
 void golden_assert(const golden *g);
 

@@ -1,7 +1,12 @@
 /* Relative errors per tensor: norm-wise, since single elements near zero differ by the order of a sum alone. */
 #include "tests/golden/golden.h"
 
-static const double tolerance = 1e-4; /* fp32, every kind */
+/* The reference is fp32. Weights stored as bf16 are off by up to 2^-9 each, which these small models with their large
+ * weights amplify; rounding the other operands as well adds half as much again (tests/bench/RESULTS.md). */
+double golden_tolerance(const golden *g, const char *kind) {
+    if (g->dtype == LEMOE_F32) return 1e-4;
+    return strstr(kind, "gradient") ? 0.15 : 0.03;
+}
 
 /* |a - b| / |b|; where the reference is zero, |a|. NaN stays NaN. */
 static double norm_wise_error(const float *a, const float *b, int64_t n) {
@@ -24,7 +29,7 @@ static golden_error *error_of(golden *g, const char *kind) {
 
 static void note(golden *g, const char *kind, const char *name, double value) {
     golden_error *error = error_of(g, kind);
-    if (!(value < tolerance)) print_error("%s: %s: relative error %.2e\n", g->name, name, value);
+    if (!(value < golden_tolerance(g, kind))) print_error("%s: %s: relative error %.2e\n", g->name, name, value);
     if (value <= error->largest) return; /* a NaN gets through, and stays */
     error->largest = value;
     (void)snprintf(error->name, sizeof error->name, "%s", name);
@@ -73,7 +78,7 @@ void golden_print_errors(const golden *g) {
 
 void golden_assert(const golden *g) {
     for (int i = 0; i < g->n_kind; i++)
-        if (!(g->errors[i].largest < tolerance))
+        if (!(g->errors[i].largest < golden_tolerance(g, g->errors[i].kind)))
             fail_msg("%s: %s differs by %.2e; at most %.0e is allowed", g->errors[i].name, g->errors[i].kind,
-                     g->errors[i].largest, tolerance);
+                     g->errors[i].largest, golden_tolerance(g, g->errors[i].kind));
 }

@@ -101,12 +101,19 @@ static void tap_gives_the_gradient_of_down(void **state) {
     golden_assert(g);
 }
 
-#define ON(fixture)                                                                                                    \
-    cmocka_unit_test_prestate_setup_teardown(ffn_expert_and_router_match, golden_open, golden_close, fixture),         \
-        cmocka_unit_test_prestate_setup_teardown(lora_expert_and_router_match, golden_open, golden_close, fixture),    \
-        cmocka_unit_test_prestate_setup_teardown(tap_gives_the_gradient_of_down, golden_open, golden_close, fixture)
+#define ON(open, fixture)                                                                                              \
+    cmocka_unit_test_prestate_setup_teardown(ffn_expert_and_router_match, open, golden_close, fixture),                \
+        cmocka_unit_test_prestate_setup_teardown(lora_expert_and_router_match, open, golden_close, fixture),           \
+        cmocka_unit_test_prestate_setup_teardown(tap_gives_the_gradient_of_down, open, golden_close, fixture)
+#define ON_ALL(open) ON(open, "llama_grouped"), ON(open, "llama_tied"), ON(open, "mistral_window")
 
-int main(void) {
-    const struct CMUnitTest tests[] = {ON("llama_grouped"), ON("llama_tied"), ON("mistral_window")};
-    return cmocka_run_group_tests_name("golden gradients", tests, NULL, NULL);
+int main(int argc, char **argv) {
+    const struct CMUnitTest fp32[] = {ON_ALL(golden_open)};
+    const struct CMUnitTest widened[] = {ON_ALL(golden_open_widened)};
+    const struct CMUnitTest bf16[] = {ON_ALL(golden_open_bf16)};
+    const char *mode = golden_mode(argc, argv);
+    if (strcmp(mode, "widened") == 0)
+        return cmocka_run_group_tests_name("golden gradients, widened", widened, NULL, NULL);
+    if (strcmp(mode, "bf16") == 0) return cmocka_run_group_tests_name("golden gradients, bf16", bf16, NULL, NULL);
+    return cmocka_run_group_tests_name("golden gradients", fp32, NULL, NULL);
 }

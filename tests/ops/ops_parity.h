@@ -7,6 +7,7 @@
 
 void parity_matmul(ops_test *t);
 void parity_panels(ops_test *t);
+void parity_bf16_products(ops_test *t);
 void parity_linear(ops_test *t);
 void parity_cast(ops_test *t);
 void parity_elementwise(ops_test *t);

@@ -2,13 +2,15 @@
 #include "tests/ops/ops_parity.h"
 
 #include <stdio.h>
+#include <string.h>
 
 typedef struct product {
     int64_t m, n, k;
     bool trans_a, trans_b;
     float alpha, beta;
     lemoe_dtype dtype;
-    bool whole; /* whole numbers: equality is exact */
+    bool whole;   /* whole numbers: equality is exact */
+    bool rounded; /* the device rounds a to bf16 */
 } product;
 
 static void compare(ops_test *t, const product *p) {
@@ -18,7 +20,9 @@ static void compare(ops_test *t, const product *p) {
     float *b = p->whole ? ops_integers(t, p->n * p->k, 3) : ops_random(t, p->n * p->k, 1.0);
     float *c = p->whole ? ops_integers(t, p->m * p->n, 3) : ops_random(t, p->m * p->n, 1.0);
     double *want = ops_double(t, c, p->m * p->n);
-    lemoe_matmul_args args = {.a = ops_matrix(t, a, a_rows, a_columns),
+    lemoe_tensor given = ops_matrix(t, a, a_rows, a_columns);
+    if (p->rounded) (void)ops_stored(t, LEMOE_BF16, a, a_rows, a_columns, &a);
+    lemoe_matmul_args args = {.a = given,
                               .b = ops_stored(t, p->dtype, b, b_rows, b_columns, &b),
                               .c = ops_matrix(t, p->beta == 0.0f ? NULL : c, p->m, p->n),
                               .trans_a = p->trans_a,
@@ -29,7 +33,10 @@ static void compare(ops_test *t, const product *p) {
     char what[96];
     (void)snprintf(what, sizeof what, "%lldx%lldx%lld%s%s %s alpha %g beta %g%s", (long long)p->m, (long long)p->n,
                    (long long)p->k, p->trans_a ? " T" : " N", p->trans_b ? "T" : "N", lemoe_dtype_name(p->dtype),
-                   (double)p->alpha, (double)p->beta, p->whole ? " whole" : "");
+                   (double)p->alpha, (double)p->beta,
+                   p->whole     ? " whole"
+                   : p->rounded ? " rounded"
+                                : "");
     ref_matmul(p->trans_a, p->trans_b, p->m, p->n, p->k, (double)p->alpha, ops_double(t, a, p->m * p->k),
                ops_double(t, b, p->n * p->k), (double)p->beta, want);
     OPS(lemoe_op_matmul(t->device, &args));
@@ -96,6 +103,54 @@ void parity_panels(ops_test *t) {
             p.beta = beta[(i + flags + 1) % 3];
             compare(t, &p);
         }
+}
+
+/* bf16 weights as they are stored: against exact products of what both operands are as bf16. A device of its own, since
+ * products are chosen once. */
+void parity_bf16_products(ops_test *t) {
+    static const int64_t shapes[][3] = {
+        {1,   1,    1   },
+        {1,   37,   53  },
+        {7,   33,   129 },
+        {64,  48,   32  },
+        {61,  47,   7   },
+        {130, 65,   257 },
+        {6,   1100, 1021},
+        {3,   4,    0   }
+    };
+    static const float factors[][2] = {
+        {1.0f,  0.0f },
+        {1.0f,  1.0f },
+        {-0.5f, 0.25f}
+    };
+    lemoe_device *plain = t->device, *device = NULL;
+    if (lemoe_device_check_products(lemoe_device_kind(plain), LEMOE_PRODUCTS_BF16) != LEMOE_OK) {
+        printf("bf16 products: skipped, %s\n", lemoe_error_message());
+        ops_true(t, "the refusal says why", lemoe_error_message()[0] != '\0');
+        return;
+    }
+    OPS(lemoe_device_open(lemoe_device_kind(plain), 1, &device));
+    OPS(lemoe_device_set_products(device, LEMOE_PRODUCTS_BF16));
+    ops_true(t, "the domain names bf16 products", strstr(lemoe_device_domain(device), "; products bf16") != NULL);
+    t->device = device;
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int flags = 0; flags < 4; flags++)
+            for (int f = 0; f < 3; f++) {
+                product p = {.m = shapes[s][0],
+                             .n = shapes[s][1],
+                             .k = shapes[s][2],
+                             .trans_a = flags & 1,
+                             .trans_b = flags >> 1,
+                             .alpha = factors[f][0],
+                             .beta = factors[f][1],
+                             .dtype = LEMOE_BF16,
+                             .rounded = true};
+                compare(t, &p);
+                p.whole = true;
+                compare(t, &p);
+            }
+    t->device = plain;
+    lemoe_device_close(device);
 }
 
 void parity_linear(ops_test *t) {

@@ -27,6 +27,7 @@ static const char *const expected_common[][2] = {
     {"eval.scorers",                "[tok, all]"    },
     {"parallel.tensor",             "auto"          },
     {"parallel.threads",            "1"             },
+    {"parallel.products",           "fp32"          },
     {"parallel.micro_batch_tokens", "auto"          },
     {"parallel.device",             "auto"          },
     {"output.dir",                  "results/t"     },
@@ -439,6 +440,10 @@ static void test_cross_checks(void **state) {
     expect_error(NEEDED "eval: {final: false, immediate: false, milestones: 0}\n",
                  "t.yaml:3:15: eval.immediate, eval.final and eval.milestones are all off, so nothing would be "
                  "scored; turn one on");
+    expect_error(NEEDED "parallel.products: bf16\nmodel.dtype: fp32\n",
+                 "t.yaml:3:20: parallel.products bf16 multiplies weights that are stored as bf16; use model.dtype "
+                 "bf16");
+    lemoe_config_free(load(NEEDED "parallel.products: bf16\n"));
     /* allowed: a null route compares the route's feature, whatever the router */
     lemoe_config_free(load(NEEDED "lemoe: {router: forced, null: cosine}\n"));
     lemoe_config_free(load(NEEDED "edit: {method: moe}\nmoe: {top_k: 2, experts: 2}\n"));
@@ -537,6 +542,7 @@ static void test_printed_form(void **state) {
                                    "parallel:\n"
                                    "  tensor: auto\n"
                                    "  threads: 1\n"
+                                   "  products: fp32\n"
                                    "  micro_batch_tokens: auto\n"
                                    "  device: auto\n"
                                    "output:\n"

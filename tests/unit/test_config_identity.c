@@ -29,14 +29,14 @@ static void check_same(const char *a, const char *b, bool is_same) {
 /* The hashed text, written by hand: an accidental change of it would disown every finished run. */
 static void test_hash_of_canonical_text(void **state) {
     (void)state;
-    static const char text[] = "numerics_version=2\nmodel=mmm\ndata=ddd\ntensor_parallel=1\ndevice_kind=cpu\n"
+    static const char text[] = "numerics_version=3\nmodel=mmm\ndata=ddd\ntensor_parallel=1\ndevice_kind=cpu\n"
                                "data.bad_records=error\ndata.edits=0\ndata.eos=false\ndata.kind=zsre\n"
                                "data.select=first\nedit.batch_size=200\nedit.method=ft_m\neval.final=true\n"
                                "eval.immediate=true\neval.milestones=10\neval.scorers=[tok, all]\nft_m.clip=0\n"
                                "ft_m.layer=21\nft_m.lr=0.0005\nft_m.max_steps=25\nft_m.minibatch=0\n"
                                "ft_m.norm_constraint=0\nft_m.stop_loss=0.01\nft_m.weight_decay=0\nmodel.dtype=bf16\n"
                                "order.features=embedding_mean\norder.planner=file\norder.restarts=10\norder.seed=0\n"
-                               "parallel.micro_batch_tokens=auto\nparallel.threads=1\nseed=0\n";
+                               "parallel.micro_batch_tokens=auto\nparallel.products=fp32\nparallel.threads=1\nseed=0\n";
     XXH128_hash_t hash = XXH3_128bits(text, sizeof text - 1);
     char expected[33], expected_id[64];
     (void)snprintf(expected, sizeof expected, "%016llx%016llx", (unsigned long long)hash.high64,
