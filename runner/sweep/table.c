@@ -6,7 +6,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { BASE = 0, IMMEDIATE = 1, FINAL = 2 };
 
@@ -22,19 +21,12 @@ lemoe_status lemoe_table_read_summary(const char *output_folder, const char *run
     return status;
 }
 
-/* Nanoseconds of the last change; 0 when there is no such file. */
-static int64_t changed_at(const char *path) {
-    struct stat file;
-    if (stat(path, &file) != 0) return 0;
-    return (int64_t)file.st_mtim.tv_sec * 1000000000 + file.st_mtim.tv_nsec;
-}
-
 lemoe_status lemoe_table_catch_up(const char *output_folder, const char *run_id) {
     char *journal = NULL, *h5 = NULL;
     lemoe_status status = LEMOE_OK;
     LEMOE_TRY_GOTO(run_path(output_folder, run_id, ".journal", &journal));
     LEMOE_TRY_GOTO(run_path(output_folder, run_id, ".h5", &h5));
-    if (changed_at(h5) < changed_at(journal)) status = lemoe_results_publish(journal, h5, false);
+    status = lemoe_results_publish_if_older(journal, h5);
 out:
     lemoe_mem_free(journal);
     lemoe_mem_free(h5);

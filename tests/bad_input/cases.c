@@ -2,9 +2,10 @@
 #include "tests/bad_input/cases.h"
 
 /* clang-format off */
-#define CASE(...)    {__VA_ARGS__, 0, false}
-#define RANKS(...)   {__VA_ARGS__, 2, false} /* also under mpirun -n 2 */
-#define RANKS_3(...) {__VA_ARGS__, 3, true}  /* only under mpirun -n 3 */
+#define CASE(...)    {__VA_ARGS__, 0, false, false}
+#define RANKS(...)   {__VA_ARGS__, 2, false, false} /* also under mpirun -n 2 */
+#define RANKS_3(...) {__VA_ARGS__, 3, true, false}  /* only under mpirun -n 3 */
+#define LONG(...)    {__VA_ARGS__, 0, false, true}  /* only with --long */
 
 #define AS_IT_IS  {{0}} /* nothing spoilt */
 #define ALONE     {0}   /* no arguments but the configuration */
@@ -133,6 +134,9 @@ const bad_case bad_cases[] = {
     CASE("experts of a token above the experts", AS_IT_IS,
          WITH("edit.method=moe", "moe.layer=1", "moe.experts=2", "moe.top_k=3"), {"moe.top_k is above moe.experts"}),
     CASE("layer outside the model", AS_IT_IS, WITH("lemoe.layer=99"), {"lemoe.layer: 99", "layers 0 to 1"}),
+    RANKS("experts beyond any machine's memory", AS_IT_IS,
+          WITH("edit.method=moe", "moe.layer=1", "moe.experts=1024", "moe.expert.width=10000000"),
+          {"needs ", " MB on a node with ", "besides"}),
     RANKS("team larger than the launch", AS_IT_IS, WITH("parallel.tensor=8"), {"parallel.tensor", "8 ranks", "mpirun"}),
 
     /* ---- model: folder and config.json ---- */
@@ -382,6 +386,13 @@ const bad_case bad_cases[] = {
          ALONE, {"data.json: record 2", "a kind of locality needs a short name"}),
     CASE("more edits than there are", AS_IT_IS, WITH("data.edits=7"),
          {"data.edits: 7 edits are asked for", "data.json has 6 usable records"}),
+
+    LONG("a million records, the last one bad", {RECORDS("data.json", 1000000, ",\n{\"src\": \"Who?\"}]")}, ALONE,
+         {"data.json: record 1000000", "'alt' (the target) is missing or empty"}),
+    LONG("a million records, the list left open", {RECORDS("data.json", 1000000, "")}, ALONE,
+         {"data.json:2000000:", "not valid JSON", "before the end of the file"}),
+    LONG("a million records, one more asked for", {RECORDS("data.json", 1000000, "]\n"), RUN("data.edits=6")},
+         WITH("data.edits=1000001"), {"1000001 edits are asked for", "data.json has 1000000 usable records"}),
 
     CASE("fewer edits than none", AS_IT_IS, WITH("data.edits=-1"), {"'data.edits'", "-1 is out of range"}),
 

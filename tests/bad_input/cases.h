@@ -15,6 +15,7 @@ typedef struct bad_case {
     const char *says[MAX_SAYS];                /* what the line must hold: file, place, reason, remedy */
     int n_rank;                                /* under mpirun: the line comes once, not once a rank; 0: not there */
     bool only_ranks;                           /* and not without mpirun */
+    bool is_long;                              /* only with --long: takes its time */
 } bad_case;
 
 extern const bad_case bad_cases[];

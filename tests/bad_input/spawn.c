@@ -1,3 +1,4 @@
+#define _DEFAULT_SOURCE /* wait4 */
 #include "tests/bad_input/spawn.h"
 
 #include "tests/bad_input/files.h"
@@ -7,6 +8,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -41,16 +43,18 @@ static void wait_for(pid_t child, double seconds, spawned *out) {
     const struct timespec pause = {0, 2000000};
     double deadline = now() + seconds;
     int status = 0;
-    while (waitpid(child, &status, WNOHANG) == 0) {
+    struct rusage usage = {0};
+    while (wait4(child, &status, WNOHANG, &usage) == 0) {
         if (now() < deadline) {
             (void)nanosleep(&pause, NULL);
             continue;
         }
         out->timed_out = true;
         (void)kill(-child, SIGKILL);
-        (void)waitpid(child, &status, 0);
+        (void)wait4(child, &status, 0, &usage);
         break;
     }
+    out->peak_kib = usage.ru_maxrss;
     out->exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 

@@ -7,6 +7,7 @@
 typedef struct spawned {
     int exit_status; /* of a program that exited; 128 + signal of one that was killed; -1 when it never started */
     bool timed_out;  /* then the whole process group was killed */
+    long peak_kib;   /* largest resident memory of the program, mapped files included */
     char *out, *err; /* all of standard output and error, NUL-terminated */
 } spawned;
 

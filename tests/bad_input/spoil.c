@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -85,6 +86,20 @@ static void nest(const char *path, const spoil *what) {
     free(data);
 }
 
+static void write_records(const char *path, const spoil *what) {
+    FILE *file = fopen(path, "w");
+    if (!file) give_up(path);
+    (void)fputc('[', file);
+    for (long i = 0; i < what->n; i++)
+        (void)fprintf(file,
+                      "%s{\"subject\": \"town %ld\", \"src\": \"Who founded town %ld?\", \"alt\": \"Lady %ld\",\n"
+                      " \"rephrase\": \"By whom was town %ld founded?\", \"loc\": \"Which river is long?\", "
+                      "\"loc_ans\": \"The Nile\"}",
+                      i ? ",\n" : "", i, i, i, i);
+    (void)fputs(what->a, file);
+    if (fclose(file) != 0) give_up(path);
+}
+
 static void copy(const char *path, const spoil *what) {
     size_t n_bytes = 0;
     char *data = file_read(path, &n_bytes);
@@ -98,6 +113,7 @@ static void apply_to(const char *path, const spoil *what) {
     case SPOIL_REPLACE: replace(path, what); return;
     case SPOIL_HEADER: replace_in_header(path, what); return;
     case SPOIL_NEST: nest(path, what); return;
+    case SPOIL_RECORDS: write_records(path, what); return;
     case SPOIL_REMOVE: tree_remove(path); return;
     case SPOIL_COPY: copy(path, what); return;
     case SPOIL_FOLDER:

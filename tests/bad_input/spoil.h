@@ -14,6 +14,7 @@ typedef enum spoil_kind {
     SPOIL_BYTE,    /* a: the byte to put at n; from the end when negative */
     SPOIL_APPEND,  /* a, n bytes */
     SPOIL_NEST,    /* content: n times the text a */
+    SPOIL_RECORDS, /* content: a list of n edits that are fine, and behind them the text a */
     SPOIL_REMOVE,
     SPOIL_FOLDER, /* a folder in its place */
     SPOIL_PIPE,   /* a named pipe in its place */
@@ -41,6 +42,8 @@ typedef struct spoil {
     { SPOIL_APPEND, path, text, NULL, sizeof(text) - 1 }
 #define NEST(path, text, times)                                                                                        \
     { SPOIL_NEST, path, text, NULL, times }
+#define RECORDS(path, n_record, text)                                                                                  \
+    { SPOIL_RECORDS, path, text, NULL, n_record }
 #define REMOVE(path)                                                                                                   \
     { SPOIL_REMOVE, path, NULL, NULL, 0 }
 #define FOLDER(path)                                                                                                   \

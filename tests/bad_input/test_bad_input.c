@@ -2,9 +2,10 @@
  * Whatever comes from outside may be wrong: one clear line on standard error, exit status 1, nothing written, nothing
  * lost, no hang. Each row of cases.c spoils the inputs in one way.
  *
- *     test_bad_input PROGRAM TOKENIZER [--ranks] [CASE...]
+ *     test_bad_input PROGRAM TOKENIZER [--ranks | --long] [CASE...]
  *
- * --ranks: the cases that have a number of ranks, under mpirun. CASE...: only those.
+ * --ranks: the cases that have a number of ranks, under mpirun. --long: those that take their time. CASE...: only
+ * those.
  */
 #include "tests/bad_input/cases.h"
 #include "tests/bad_input/files.h"
@@ -16,12 +17,16 @@
 #include <string.h>
 #include <unistd.h>
 
-static const double patience_seconds = 120; /* against hangs, not against a busy machine */
-#define SANITIZER_FILE "sanitizer"          /* the beginning of a report's name; its process number follows */
+/* Against hangs, not against a busy machine. */
+static const double patience_seconds = 120, long_patience_seconds = 600;
+/* Whatever the input claims; mapped files count, and so does what a sanitizer holds back. */
+static const long largest_peak_kib = 1L << 20;
+#define SANITIZER_FILE "sanitizer" /* the beginning of a report's name; its process number follows */
 
 typedef struct setting {
     char *program, *tokenizer;
     bool with_ranks;       /* under mpirun */
+    bool is_long;          /* only the cases that take their time */
     char *folder, *inside; /* of this test; inside it the folder of one case */
 } setting;
 
@@ -37,7 +42,7 @@ static void run(const setting *s, int n_rank, const char *const *arguments, spaw
     argv[n++] = s->program;
     for (int i = 0; i < MAX_CASE_ARGUMENTS && arguments[i]; i++) argv[n++] = (char *)arguments[i];
     argv[n] = NULL;
-    spawn(argv, s->folder, patience_seconds, out);
+    spawn(argv, s->folder, s->is_long ? long_patience_seconds : patience_seconds, out);
 }
 
 static void start_case(const setting *s) {
@@ -111,6 +116,7 @@ static char *leak_report(const setting *s) {
 static int judge(const bad_case *c, const spawned *result, const char *before, const char *after) {
     static const char prefix[] = "lemoe-run: ";
     if (result->timed_out) return complain(c->name, "did not end", result);
+    if (result->peak_kib > largest_peak_kib) return complain(c->name, "took more than 1 GiB of memory", result);
     if (result->exit_status != 1) return complain(c->name, "exit status is not 1", result);
     if (!is_one_clean_line(result->err)) return complain(c->name, "not one line of text on standard error", result);
     if (strncmp(result->err, prefix, sizeof prefix - 1) != 0)
@@ -130,8 +136,8 @@ static void run_well(const setting *s, int n_rank, const char *argument) {
     const char *const arguments[] = {"run.yaml", argument, NULL};
     spawned result;
     run(s, n_rank, arguments, &result);
-    if (result.exit_status != 0) {
-        (void)complain("the fixture", "does not run", &result);
+    if (result.exit_status != 0 || result.peak_kib > largest_peak_kib) {
+        (void)complain("the fixture", "does not run, or in more than 1 GiB", &result);
         exit(2);
     }
     spawned_free(&result);
@@ -153,7 +159,7 @@ static int run_case(const setting *s, const bad_case *c) {
     int failed = judge(c, &result, before, after);
     char *leaks = leak_report(s);
     if (leaks && !failed) failed = complain(c->name, leaks, &result);
-    if (!failed) (void)printf("ok   %s: %s", c->name, result.err);
+    if (!failed) (void)printf("ok   %s (%ld MiB): %s", c->name, result.peak_kib >> 10, result.err);
     (void)fflush(stdout);
     free(leaks);
     free(before);
@@ -165,7 +171,7 @@ static int run_case(const setting *s, const bad_case *c) {
 /* ---- all of them ---- */
 
 static int is_wanted(const setting *s, const bad_case *c, char **names, int n_name) {
-    if (s->with_ranks ? c->n_rank == 0 : c->only_ranks) return 0;
+    if (c->is_long != s->is_long || (s->with_ranks ? c->n_rank == 0 : c->only_ranks)) return 0;
     for (int i = 0; i < n_name; i++)
         if (strcmp(names[i], c->name) == 0) return 1;
     return n_name == 0;
@@ -203,14 +209,15 @@ int main(int argc, char **argv) {
     setting s = {0};
     int n_failed = 0, n_run = 0, first = 3;
     if (argc < 3) {
-        (void)fprintf(stderr, "usage: test_bad_input PROGRAM TOKENIZER [--ranks] [CASE...]\n");
+        (void)fprintf(stderr, "usage: test_bad_input PROGRAM TOKENIZER [--ranks | --long] [CASE...]\n");
         return 2;
     }
     s.program = argv[1];
     s.tokenizer = argv[2];
-    if (argc > 3 && strcmp(argv[3], "--ranks") == 0) {
-        s.with_ranks = true;
-        first = 4;
+    if (argc > 3) {
+        s.with_ranks = strcmp(argv[3], "--ranks") == 0;
+        s.is_long = strcmp(argv[3], "--long") == 0;
+        first += s.with_ranks || s.is_long;
     }
     open_folder(&s);
     start_case(&s);

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """cuts.py PROGRAM CUT_OFF TP CASE...: a run with a checkpoint after every update is ended at the k-th write of its
 journal, fsync or rename - before it, in the middle, after it - and started again. Every time what comes out equals the
-undisturbed run. A few k by default; with LEMOE_LONG=1 every k of the first case, and many of the others."""
+undisturbed run. A few k by default; with LEMOE_LONG=1 every k of the first case in the rank that writes journal and
+results, and many of the other ranks and cases."""
 import random
 import shutil
 import sys
@@ -22,23 +23,29 @@ def count(run):
     return int(file.read_text())
 
 
+def cut_and_go_on(run, k, rank, how):
+    out = run.folder / f"cut{k}"
+    with run.cut(at=k, how=how, rank=rank), poller(out):
+        status, text = run.go(out, "checkpoint.every_seconds=0")
+    if status == 0:  # other ranks write less than the first, and clocks decide on some commits of that
+        run.expect_same(out, f"rank {rank} never came to moment {k}")
+        shutil.rmtree(out)
+        return
+    open_all(out)
+    run.finish_and_compare(out, f"ended {how} moment {k} in rank {rank}", "checkpoint.every_seconds=0")
+
+
 for case in cases:
     chance = random.Random(f"{SEED} {case} {tp}")
     run = Run(program, case, tp, cut_off)
     run.run_calm()
     n = count(run)
-    wanted = n if LONG and case == cases[0] else MANY if LONG else FEW
-    moments = sorted(chance.sample(range(1, n + 1), min(wanted, n)))
-    print(f"{case} at TP {tp}: {n} moments, {len(moments)} of them", flush=True)
-    for k in moments:
-        out, how = run.folder / f"cut{k}", chance.choice(["before", "torn", "after"])
-        rank = chance.randrange(tp) if tp > 1 else 0
-        with run.cut(at=k, how=how, rank=rank), poller(out):
-            status, text = run.go(out, "checkpoint.every_seconds=0")
-        if status == 0:  # other ranks write less than the first, and clocks decide on some commits of that
-            run.expect_same(out, f"rank {rank} never came to moment {k}")
-            shutil.rmtree(out)
-            continue
-        open_all(out)
-        run.finish_and_compare(out, f"ended {how} moment {k} in rank {rank}", "checkpoint.every_seconds=0")
+    every = LONG and case == cases[0]
+    some = sorted(chance.sample(range(1, n + 1), min(MANY if LONG else FEW, n)))
+    moments = [(k, 0) for k in range(1, n + 1)] if every else [(k, chance.randrange(tp)) for k in some]
+    if every and tp > 1:
+        moments += [(k, chance.randrange(1, tp)) for k in some]
+    print(f"{case} at TP {tp}: {n} moments in rank 0, {len(moments)} ends", flush=True)
+    for k, rank in moments:
+        cut_and_go_on(run, k, rank, chance.choice(["before", "torn", "after"]))
     run.remove()

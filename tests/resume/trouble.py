@@ -9,6 +9,9 @@ import subprocess
 import sys
 import time
 
+import h5py
+import numpy as np
+
 import resume  # noqa: F401  (finds harness)
 from harness import finish, wait_until
 from resume import LONG, Run, expect, open_all
@@ -97,8 +100,24 @@ def damaged_journal():
     status, text = republish(out, "--salvage")
     expect(status == 0, "not salvaged", text)
     open_all(out)
-    print("  a damaged journal: refused with its offset, salvaged")
+    n_same, n_steps = rows_as_calm(out)
+    expect(n_same > 5 and n_steps > 0, f"{n_same} datasets and {n_steps} updates recovered", text)
+    print(f"  a damaged journal: refused with its offset, salvaged: {n_same} datasets as they were, {n_steps} updates")
     shutil.rmtree(out)
+
+
+def rows_as_calm(out):
+    """What was salvaged is right where it is there: datasets equal to the undisturbed run's, and updates among these."""
+    n_same = 0
+    with h5py.File(out / "runs" / (run.id(out) + ".h5")) as found, \
+            h5py.File(run.calm / "runs" / (run.id(out) + ".h5")) as calm:
+        for path in ("/edit/record", "/edit/prompt", "/edit/target", "/edit/prompt_tokens", "/edit/target_tokens",
+                     "/plan/batch", "/eval/base/reliability", "/eval/base/generality"):
+            n_same += path in found and np.array_equal(found[path][:], calm[path][:])
+        steps, losses = calm["/train/loss"][:], found["/train/loss"][:]
+        lost = ~np.isfinite(losses)  # rows of a damaged frame are fill
+        expect(np.array_equal(losses[~lost], steps[:len(losses)][~lost]), "a salvaged loss is another")
+        return n_same, int((~lost).sum())
 
 
 def newer_journal():
