@@ -44,6 +44,9 @@ static void another_process_is_refused_and_takes_over_after_a_kill(void **state)
     assert_int_equal(owner.pid, child);
     assert_error(lemoe_lease_acquire(path, &lease), LEMOE_ERR_STATE, "in use by");
     (void)kill(child, SIGKILL);
+    siginfo_t unused;
+    assert_int_equal(waitid(P_PID, (id_t)child, &unused, WEXITED | WNOWAIT), 0);
+    assert_false(lemoe_lease_probe(path, &owner)); /* it has ended, though nobody has asked how */
     (void)waitpid(child, &status, 0);
     /* The lease file is fresh, yet its process is gone: not alive, and free to take at once. */
     assert_false(lemoe_lease_probe(path, &owner));
