@@ -83,8 +83,9 @@ void lemoe_error_clear(void) {
 }
 
 const char *lemoe_status_name(lemoe_status code) {
-    static const char *const names[LEMOE_STATUS_COUNT] = {"ok",    "argument",    "config", "io",   "format",  "memory",
-                                                          "shape", "unsupported", "device", "comm", "numeric", "state"};
+    static const char *const names[LEMOE_STATUS_COUNT] = {"ok",      "argument", "config",      "io",     "format",
+                                                          "memory",  "shape",    "unsupported", "device", "comm",
+                                                          "numeric", "state",    "interrupted"};
     return (unsigned)code < LEMOE_STATUS_COUNT ? names[code] : "unknown";
 }
 

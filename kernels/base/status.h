@@ -24,7 +24,8 @@ typedef enum lemoe_status {
     LEMOE_ERR_DEVICE,      /* accelerator or compute library */
     LEMOE_ERR_COMM,        /* MPI or NCCL */
     LEMOE_ERR_NUMERIC,     /* a value that is not finite where it has to be */
-    LEMOE_ERR_STATE,       /* not now: wrong order of calls, somebody else owns it, interrupted */
+    LEMOE_ERR_STATE,       /* not now: wrong order of calls, somebody else owns it */
+    LEMOE_ERR_INTERRUPTED, /* a signal asked for an end; the same command goes on */
     LEMOE_STATUS_COUNT
 } lemoe_status;
 

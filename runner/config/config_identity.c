@@ -77,3 +77,11 @@ out:
     lemoe_mem_free(slug.data);
     return status;
 }
+
+/* The seed decides about edits where they are drawn by it. */
+bool lemoe_config_same_data(const lemoe_config *a, const lemoe_config *b) {
+    bool drawn = a->data.select == LEMOE_SELECT_RANDOM;
+    return strcmp(a->data.kind, b->data.kind) == 0 && strcmp(a->data.path, b->data.path) == 0 &&
+           a->data.edits == b->data.edits && a->data.select == b->data.select && (!drawn || a->seed == b->seed) &&
+           a->data.eos == b->data.eos && a->data.bad_records == b->data.bad_records;
+}

@@ -71,10 +71,9 @@ typedef struct lemoe_rows {
 /* Local. Into an empty payload. */
 lemoe_status lemoe_replay_encode_header(const lemoe_results_axes *axes, const char *run_id,
                                         lemoe_payload *out) LEMOE_MUST_CHECK;
-/* text, or value when text is NULL, or only the mark that the attribute may differ between equal runs. */
+/* text, or value when text is NULL. */
 lemoe_status lemoe_replay_encode_attribute(const char *name, const char *text, int64_t value,
                                            lemoe_payload *out) LEMOE_MUST_CHECK;
-lemoe_status lemoe_replay_encode_volatile(const char *name, lemoe_payload *out) LEMOE_MUST_CHECK;
 lemoe_status lemoe_replay_encode_checkpoint(int64_t serial, lemoe_payload *out) LEMOE_MUST_CHECK;
 lemoe_status lemoe_replay_encode_rows(const lemoe_rows *rows, lemoe_payload *out) LEMOE_MUST_CHECK;
 

@@ -16,11 +16,6 @@ lemoe_status lemoe_replay_encode_attribute(const char *name, const char *text, i
     return text ? lemoe_payload_put_text(out, text) : lemoe_payload_put_i64(out, value);
 }
 
-lemoe_status lemoe_replay_encode_volatile(const char *name, lemoe_payload *out) {
-    LEMOE_TRY(lemoe_payload_put_text(out, name));
-    return lemoe_payload_put_i64(out, 0);
-}
-
 lemoe_status lemoe_replay_encode_checkpoint(int64_t serial, lemoe_payload *out) {
     return lemoe_payload_put_i64(out, serial);
 }

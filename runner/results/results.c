@@ -175,13 +175,6 @@ lemoe_status lemoe_results_attribute_int(lemoe_results *results, const char *nam
     return lemoe_journal_append(results->journal, LEMOE_FRAME_ATTRIBUTE, &results->payload);
 }
 
-lemoe_status lemoe_results_attribute_volatile(lemoe_results *results, const char *name) {
-    LEMOE_TRY(check_attribute(name));
-    results->payload.n_bytes = 0;
-    LEMOE_TRY(lemoe_replay_encode_volatile(name, &results->payload));
-    return lemoe_journal_append(results->journal, LEMOE_FRAME_ATTRIBUTE, &results->payload);
-}
-
 static lemoe_status check_i32(const lemoe_rows *rows) {
     const int64_t *values = rows->values;
     for (int64_t i = 0; i < rows->n_element; i++)

@@ -54,10 +54,6 @@ lemoe_status lemoe_results_checkpoint(lemoe_results *results, int64_t serial) LE
  * volatile_attributes are written by this module. Errors: ARG for a name that is empty or holds '/'; IO. */
 lemoe_status lemoe_results_attribute(lemoe_results *results, const char *name, const char *text) LEMOE_MUST_CHECK;
 lemoe_status lemoe_results_attribute_int(lemoe_results *results, const char *name, int64_t value) LEMOE_MUST_CHECK;
-/* Local. Marks an attribute as one that may differ between equal runs, besides those the schema's table marks
- * (git_commit, git_dirty, hosts, slurm_job_id, started_at, ended_at). */
-lemoe_status lemoe_results_attribute_volatile(lemoe_results *results, const char *name) LEMOE_MUST_CHECK;
-
 /* Local. Rows [first, first + n_rows) of a dataset, values of the type its schema row names: put_f64 for f64/f32
  * datasets, put_i64 for integer ones, put_text for strings. A row holds the product of the dataset's other axes. Rows
  * may be put in any order and again (the last put wins). Errors: ARG for an unknown path, wrong type or rows outside

@@ -372,8 +372,7 @@ static lemoe_status close_run(run *r, lemoe_status status) {
     lemoe_status proved = r->world->model ? lemoe_llama_seams_clear(r->world->model) : LEMOE_OK;
     if (status == LEMOE_OK) status = agree(r, proved);
     if (r->results) {
-        bool stopped = status == LEMOE_ERR_STATE && r->is_interrupted;
-        const char *word = status == LEMOE_OK ? "complete" : stopped ? "interrupted" : "failed";
+        const char *word = status == LEMOE_OK ? "complete" : status == LEMOE_ERR_INTERRUPTED ? "interrupted" : "failed";
         lemoe_status finished = lemoe_results_finish(r->results, word, status == LEMOE_OK ? "" : lemoe_error_message());
         if (status == LEMOE_OK) status = finished;
     }

@@ -67,7 +67,7 @@ lemoe_status run_resume(run *r);
 lemoe_status run_between_updates(void *context, lemoe_state_visit visit, void *training);
 /* Collective. Right after a batch was trained. */
 lemoe_status run_save_trained(run *r, int64_t batch);
-/* Collective. STATE when any rank was asked to stop. */
+/* Collective. INTERRUPTED when any rank was asked to stop. */
 lemoe_status run_check_signals(void *context);
 /* Local. Time of the batch under way, over all executions. */
 double run_batch_seconds(const run *r);

@@ -95,7 +95,7 @@ static lemoe_status ask(run *r, bool *is_due) {
 }
 
 static lemoe_status stop_if_asked(const run *r) {
-    LEMOE_CHECK(!r->is_interrupted, LEMOE_ERR_STATE, "interrupted by signal %d at batch %lld of %lld",
+    LEMOE_CHECK(!r->is_interrupted, LEMOE_ERR_INTERRUPTED, "interrupted by signal %d at batch %lld of %lld",
                 lemoe_signals_pending(), (long long)r->position.batch + 1, (long long)r->context.n_batch);
     return LEMOE_OK;
 }

@@ -24,13 +24,6 @@ lemoe_status lemoe_checked_inputs_model(lemoe_checked_inputs *in, const lemoe_co
     return lemoe_llama_folder_check(config->model.path, &model->shape, model->fingerprint, &model->weight_bytes);
 }
 
-static bool same_data(const lemoe_config *a, const lemoe_config *b) {
-    bool drawn = a->data.select == LEMOE_SELECT_RANDOM;
-    return strcmp(a->data.kind, b->data.kind) == 0 && strcmp(a->data.path, b->data.path) == 0 &&
-           a->data.edits == b->data.edits && a->data.bad_records == b->data.bad_records &&
-           a->data.select == b->data.select && a->data.eos == b->data.eos && (!drawn || a->seed == b->seed);
-}
-
 /* Reads and tokenises everything once, so that a bad record shows now and not after an hour. */
 static lemoe_status open_data(const lemoe_checked_model *model, const lemoe_config *config, lemoe_checked_data *out) {
     lemoe_status status = LEMOE_OK;
@@ -56,7 +49,7 @@ out:
 lemoe_status lemoe_checked_inputs_data(lemoe_checked_inputs *in, const lemoe_config *config, int64_t i_model,
                                        int64_t *out) {
     for (*out = in->n_data; (*out)-- > 0;)
-        if (in->data[*out].i_model == i_model && same_data(in->data[*out].config, config)) return LEMOE_OK;
+        if (in->data[*out].i_model == i_model && lemoe_config_same_data(in->data[*out].config, config)) return LEMOE_OK;
     LEMOE_TRY(lemoe_mem_grow(&in->data, &in->data_capacity, in->n_data + 1, sizeof *in->data));
     *out = in->n_data++;
     in->data[*out] = (lemoe_checked_data){.i_model = i_model};

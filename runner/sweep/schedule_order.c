@@ -1,5 +1,6 @@
 /* A good order of the runs, found by playing the schedule. */
 #include "kernels/base/mem.h"
+#include "kernels/base/rng.h"
 #include "runner/sweep/schedule.h"
 
 #include <stdlib.h>
@@ -122,13 +123,11 @@ typedef struct search {
     lemoe_schedule_args args;
     int64_t *best, *tried;
     double best_makespan, bound;
-    uint64_t random;
+    lemoe_rng rng;
+    uint64_t n_drawn;
 } search;
 
-static int64_t draw(search *s, int64_t n) {
-    s->random = s->random * 6364136223846793005u + 1442695040888963407u;
-    return (int64_t)((s->random >> 33) % (uint64_t)n);
-}
+static int64_t draw(search *s, int64_t n) { return (int64_t)(lemoe_rng_uniform(s->rng, s->n_drawn++) * (double)n); }
 
 static lemoe_status judge(search *s) {
     double makespan = 0;
@@ -158,8 +157,11 @@ static lemoe_status improve(search *s) {
 lemoe_status lemoe_schedule_order(const lemoe_schedule_args *args, int64_t *out) {
     lemoe_status status = LEMOE_OK;
     ranked *keys = NULL;
-    search s = {
-        .args = *args, .best = out, .best_makespan = -1, .bound = lemoe_schedule_lower_bound(args), .random = 1};
+    search s = {.args = *args,
+                .best = out,
+                .best_makespan = -1,
+                .bound = lemoe_schedule_lower_bound(args),
+                .rng = lemoe_rng_make(0, LEMOE_RNG_ORDER, 0)};
     LEMOE_TRY_GOTO(lemoe_mem_alloc(args->n_run, sizeof *keys, &keys));
     LEMOE_TRY_GOTO(lemoe_mem_alloc(args->n_run, sizeof *s.tried, &s.tried));
     apply_rule(args, 0, keys, out);

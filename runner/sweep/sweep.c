@@ -122,14 +122,6 @@ static lemoe_status is_quarantined(const lemoe_options *options, const lemoe_swe
     return *out && !options->dry_run ? lemoe_claim_quarantine(folder, run->run_id) : LEMOE_OK;
 }
 
-/* A launch may have died between the end of a journal and its publishing. That the view is old stops nothing. */
-static lemoe_status catch_up(const lemoe_options *options, const lemoe_sweep *sweep, const lemoe_sweep_run *run) {
-    if (options->dry_run || lemoe_table_catch_up(sweep->output_folder, run->run_id) == LEMOE_OK) return LEMOE_OK;
-    lemoe_log(LEMOE_LOG_WARN, "%s: could not be published again: %s", run->run_id, lemoe_error_message());
-    lemoe_error_clear();
-    return LEMOE_OK;
-}
-
 /* What an earlier launch finished is not done again; what failed only on request. */
 static lemoe_status find_skip(const lemoe_options *options, const lemoe_sweep *sweep, lemoe_sweep_run *run,
                               bool *is_readable) {
@@ -144,7 +136,7 @@ static lemoe_status find_skip(const lemoe_options *options, const lemoe_sweep *s
     else if (is_same && strcmp(summary.status, "failed") == 0 && !options->retry_failed)
         run->skip = LEMOE_SKIP_FAILED;
     lemoe_results_summary_free(&summary);
-    if (run->skip != LEMOE_SKIP_NOT) return catch_up(options, sweep, run);
+    if (run->skip != LEMOE_SKIP_NOT) return LEMOE_OK;
     LEMOE_TRY(is_quarantined(options, sweep, run, &is_set_aside));
     if (is_set_aside) run->skip = LEMOE_SKIP_QUARANTINED;
     return LEMOE_OK;

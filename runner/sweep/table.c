@@ -21,18 +21,6 @@ lemoe_status lemoe_table_read_summary(const char *output_folder, const char *run
     return status;
 }
 
-lemoe_status lemoe_table_catch_up(const char *output_folder, const char *run_id) {
-    char *journal = NULL, *h5 = NULL;
-    lemoe_status status = LEMOE_OK;
-    LEMOE_TRY_GOTO(run_path(output_folder, run_id, ".journal", &journal));
-    LEMOE_TRY_GOTO(run_path(output_folder, run_id, ".h5", &h5));
-    status = lemoe_results_publish_if_older(journal, h5);
-out:
-    lemoe_mem_free(journal);
-    lemoe_mem_free(h5);
-    return status;
-}
-
 bool lemoe_table_is_complete(const lemoe_sweep *sweep, int64_t index) {
     lemoe_results_summary summary = {0};
     if (lemoe_table_read_summary(sweep->output_folder, sweep->runs[index].run_id, &summary) != LEMOE_OK) {

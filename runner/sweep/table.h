@@ -10,9 +10,6 @@
 /* Local. The summary of one run of an output folder. */
 lemoe_status lemoe_table_read_summary(const char *output_folder, const char *run_id,
                                       lemoe_results_summary *out) LEMOE_MUST_CHECK;
-/* Local. Publishes a run that has ended again if its HDF5 file is older than its journal: a launch may have died
- * between the two. Errors: as lemoe_results_publish. */
-lemoe_status lemoe_table_catch_up(const char *output_folder, const char *run_id) LEMOE_MUST_CHECK;
 /* Local. Whether the journal of a run says that it is complete. */
 bool lemoe_table_is_complete(const lemoe_sweep *sweep, int64_t index);
 /* Local. Whether it is complete, or another process holds its journal. */

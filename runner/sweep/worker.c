@@ -134,11 +134,11 @@ static void report(void *context, const lemoe_run_progress *progress) {
     if (w->broken == LEMOE_OK) w->broken = tell(w, &message);
 }
 
-/* STATE is what a run says that a signal stopped, or that another launch holds or has finished. */
+/* STATE is what a run says that another launch holds or has finished. */
 static lemoe_outcome outcome_of(const worker *w, lemoe_status status) {
     if (status == LEMOE_OK) return LEMOE_OUTCOME_COMPLETE;
+    if (status == LEMOE_ERR_INTERRUPTED) return LEMOE_OUTCOME_INTERRUPTED;
     if (status != LEMOE_ERR_STATE) return LEMOE_OUTCOME_FAILED;
-    if (lemoe_signals_pending() || strstr(lemoe_error_message(), "interrupted")) return LEMOE_OUTCOME_INTERRUPTED;
     return lemoe_table_is_elsewhere(w->sweep, w->run) ? LEMOE_OUTCOME_ELSEWHERE : LEMOE_OUTCOME_FAILED;
 }
 

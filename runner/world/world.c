@@ -73,13 +73,6 @@ static bool same_model(const lemoe_config *a, const lemoe_config *b) {
            strcmp(a->parallel.device, b->parallel.device) == 0;
 }
 
-static bool same_data(const lemoe_config *a, const lemoe_config *b) {
-    bool drawn = a->data.select == LEMOE_SELECT_RANDOM;
-    return strcmp(a->data.kind, b->data.kind) == 0 && strcmp(a->data.path, b->data.path) == 0 &&
-           a->data.edits == b->data.edits && a->data.select == b->data.select && (!drawn || a->seed == b->seed) &&
-           a->data.eos == b->data.eos && a->data.bad_records == b->data.bad_records;
-}
-
 /* The device of this rank; `auto` was resolved by whoever expanded the configuration. */
 static lemoe_status open_device(lemoe_world *world, const lemoe_config *config) {
     const char *kind = config->parallel.device;
@@ -176,7 +169,7 @@ lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config,
     } else {
         LEMOE_TRY(check_memory(world, config, run_bytes));
     }
-    if (!world->has_data || !same_data(&world->loaded, config)) {
+    if (!world->has_data || !lemoe_config_same_data(&world->loaded, config)) {
         close_data(world);
         LEMOE_TRY(open_data(world, config));
         world->has_data = true;

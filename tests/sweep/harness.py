@@ -114,6 +114,31 @@ def belongs(number, ancestor):
     return False
 
 
+def shared_memory_of(process):
+    """Files of /dev/shm that a launch's ranks have mapped: Open MPI's, unless the environment puts them elsewhere."""
+    found = set()
+    for number in ranks_of(process).values():
+        try:
+            maps = pathlib.Path("/proc", str(number), "maps").read_text()
+        except OSError:
+            continue
+        found.update(line.split(maxsplit=5)[5].removesuffix(" (deleted)") for line in maps.splitlines() if "/dev/shm/" in line)
+    return found
+
+
+def processes_with(folder):
+    """Living processes that were started with their temporary files in that folder."""
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            values = pathlib.Path("/proc", entry, "environ").read_bytes().split(b"\0") if entry.isdigit() else []
+        except OSError:
+            continue
+        if any(value.startswith(f"TMPDIR={folder}".encode()) for value in values):
+            found.append((int(entry), pathlib.Path("/proc", entry, "comm").read_text().strip()))
+    return found
+
+
 def finish(process, seconds):
     """(status, text) of a launch; one that takes longer is a hang, and fails the test."""
     try:

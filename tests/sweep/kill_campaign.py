@@ -12,7 +12,8 @@ import time
 
 import h5py
 
-from harness import Sweep, compare_folders, expect, fail, finish, finish_killed, ranks_of, wait_until
+from harness import (Sweep, compare_folders, expect, fail, finish, finish_killed, processes_with, ranks_of, shared_memory_of,
+                     wait_until)
 
 kills = int(sys.argv[2]) if len(sys.argv) > 2 else 8
 seed = int(os.environ.get("LEMOE_SEED", "1"))
@@ -55,6 +56,7 @@ def kill_one(process):
 
 
 done = restarts = 0
+shared = set()
 while done < kills:
     process = sweep.start(4, "--quarantine", "off")
     until = time.monotonic() + chance.uniform(0.3, 6)
@@ -68,6 +70,7 @@ while done < kills:
         shutil.rmtree(sweep.out)
         restarts += 1
         continue
+    shared |= shared_memory_of(process)
     what = kill_one(process)
     status, text = finish_killed(process, 30)
     if status == 0:  # it had just ended by itself
@@ -76,12 +79,22 @@ while done < kills:
     wait_until(lambda: not ranks_of(process), 10, f"the last rank to go after {what} was killed")
     open_all()
 
-status, text = sweep.run(4, "--quarantine", "off")
-expect(status == 0, f"the last launch ended with {status}", text)
+process = sweep.start(4, "--quarantine", "off")
+text, _ = process.communicate(timeout=300)
+expect(process.returncode == 0, f"the last launch ended with {process.returncode}", text)
 expect(sweep.ids() == ids, "the runs are not the same", text)
 compare_folders(calm, sweep.out, ids)
 left = [path for path in sweep.out.rglob(".*") if path.name != ".sweep"]
 expect(not left, f"left behind: {left}")
+# of processes, shared memory and temporary folders: what the last launch had is gone by itself. What a killed mpirun
+# leaves (its session folder, and a segment a rank) is Open MPI's, lies where the environment of that launch said, and went
+# with that folder
+left = [path for path in process.scratch.rglob("*")]
+expect(not left, f"the last launch left in its temporary folder: {left}")
+shutil.rmtree(process.scratch)
 expect(not glob.glob(str(sweep.folder / "tmp*")), "a launch's own temporary folder is left")
+wait_until(lambda: not processes_with(sweep.folder), 10, "the last process to go")
+left = [path for path in shared if os.path.exists(path)]
+expect(not left, f"left in shared memory: {left}")
 sweep.remove()
 print(f"{done} kills, {restarts} sweeps completed in between: every run as undisturbed, every file opened at every look")
