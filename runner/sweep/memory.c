@@ -8,6 +8,7 @@
 #include "runner/sweep/orders.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Of a launch's beginning; orders of more edits take long themselves. */
@@ -17,8 +18,14 @@ enum { MOST_EDITS = 1000 };
 typedef struct planned {
     uint64_t key;
     lemoe_run_memory memory;
-    bool is_exact;
+    bool is_exact, is_on_cpu;
 } planned;
+
+/* What a run takes of a node: its ranks there, besides weights, which are pages of a file that teams share. */
+typedef struct demand {
+    int64_t own_bytes, weight_bytes, index;
+    int n_rank;
+} demand;
 
 typedef struct planning {
     lemoe_sweep *sweep;
@@ -28,6 +35,8 @@ typedef struct planning {
     lemoe_config *config;
     planned *all; /* [n] sorted by key */
     int64_t n, capacity;
+    demand *demands; /* [n_demand] of runs on CPUs */
+    int64_t n_demand, demand_capacity;
     double end;
 } planning;
 
@@ -64,28 +73,20 @@ static lemoe_status plan_one(planning *p, int64_t index, planned *out) {
     return LEMOE_OK;
 }
 
-/* Ranks that work side by side on a node, each with its share and what it takes besides. Weights are pages of a file
- * that teams share; a rank alone must fit as well as all that the launch may have there. */
-static lemoe_status check_room(const planning *p, const lemoe_sweep_run *run, const lemoe_run_memory *memory) {
-    int64_t tp = run->tensor_parallel, n_rank = p->n_node_rank < tp ? p->n_node_rank : tp;
-    int64_t n_side_by_side = p->n_node_rank / n_rank, each = lemoe_run_process_bytes(memory);
-    int64_t own = each - memory->weight_bytes;
-    int64_t together = n_rank * memory->weight_bytes + n_side_by_side * n_rank * own;
-    LEMOE_CHECK(
-        together <= p->node_bytes, LEMOE_ERR_CONFIG,
-        "%s needs %lld MB on a node with %lld MB: %lld rank%s at %lld MB each besides %lld MB of weights; start "
-        "fewer ranks a node, raise parallel.tensor, or lower edit.batch_size or parallel.micro_batch_tokens",
-        run->run_id, (long long)(together >> 20), (long long)(p->node_bytes >> 20),
-        (long long)(n_side_by_side * n_rank), n_side_by_side * n_rank > 1 ? "s" : "", (long long)(own >> 20),
-        (long long)(n_rank * memory->weight_bytes >> 20));
-    return LEMOE_OK;
-}
-
 static lemoe_status add(planning *p, int64_t at, const planned *what) {
     LEMOE_TRY(lemoe_mem_grow(&p->all, &p->capacity, p->n + 1, sizeof *p->all));
     memmove(p->all + at + 1, p->all + at, (size_t)(p->n - at) * sizeof *p->all);
     p->all[at] = *what;
     p->n++;
+    return LEMOE_OK;
+}
+
+static lemoe_status add_demand(planning *p, int64_t index, const lemoe_run_memory *memory) {
+    int64_t tp = p->sweep->runs[index].tensor_parallel;
+    int n_rank = p->n_node_rank < tp ? p->n_node_rank : (int)tp;
+    int64_t own = n_rank * (lemoe_run_process_bytes(memory) - memory->weight_bytes);
+    LEMOE_TRY(lemoe_mem_grow(&p->demands, &p->demand_capacity, p->n_demand + 1, sizeof *p->demands));
+    p->demands[p->n_demand++] = (demand){own, n_rank * memory->weight_bytes, index, n_rank};
     return LEMOE_OK;
 }
 
@@ -96,14 +97,46 @@ static lemoe_status plan_run(planning *p, int64_t index) {
         planned what;
         if (lemoe_clock_seconds() > p->end) return LEMOE_OK;
         LEMOE_TRY(plan_one(p, index, &what));
-        if (what.memory.arena_bytes > 0 && strcmp(p->config->parallel.device, "cpu") == 0)
-            LEMOE_TRY(check_room(p, run, &what.memory));
+        what.is_on_cpu = strcmp(p->config->parallel.device, "cpu") == 0;
         LEMOE_TRY(add(p, at, &what));
     }
     if (p->all[at].memory.arena_bytes == 0) return LEMOE_OK;
     run->predicted_bytes = p->all[at].memory.arena_bytes;
     run->process_bytes = lemoe_run_process_bytes(&p->all[at].memory);
     run->memory_is_exact = p->all[at].is_exact;
+    return p->all[at].is_on_cpu ? add_demand(p, index, &p->all[at].memory) : LEMOE_OK;
+}
+
+/* ---- room ---- */
+
+static int by_bytes(const void *a, const void *b) {
+    const demand *x = a, *y = b;
+    if (x->own_bytes != y->own_bytes) return x->own_bytes > y->own_bytes ? -1 : 1;
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+/* The runs that take most, as many as the ranks of a node can have side by side, and the largest weights. */
+static lemoe_status check_room(planning *p) {
+    int n_left = p->n_node_rank;
+    int64_t together = 0, weights = 0, n_run = 0;
+    if (p->n_demand == 0) return LEMOE_OK;
+    qsort(p->demands, (size_t)p->n_demand, sizeof *p->demands, by_bytes);
+    for (int64_t i = 0; i < p->n_demand && n_left > 0; i++) {
+        const demand *d = &p->demands[i];
+        if (d->n_rank > n_left) continue;
+        n_left -= d->n_rank;
+        together += d->own_bytes;
+        weights = d->weight_bytes > weights ? d->weight_bytes : weights;
+        n_run++;
+    }
+    const demand *most = &p->demands[0];
+    LEMOE_CHECK(together + weights <= p->node_bytes, LEMOE_ERR_CONFIG,
+                "%s needs %lld MB on %d rank%s of a node, besides %lld MB of weights, and %lld runs side by side need "
+                "%lld MB in all; a node has %lld MB: start fewer ranks a node, raise parallel.tensor, or lower "
+                "edit.batch_size or parallel.micro_batch_tokens",
+                p->sweep->runs[most->index].run_id, (long long)(most->own_bytes >> 20), most->n_rank,
+                most->n_rank > 1 ? "s" : "", (long long)(weights >> 20), (long long)n_run,
+                (long long)((together + weights) >> 20), (long long)(p->node_bytes >> 20));
     return LEMOE_OK;
 }
 
@@ -126,7 +159,9 @@ lemoe_status lemoe_memory_plan(lemoe_sweep *sweep, int n_node_rank) {
     LEMOE_TRY_GOTO(lemoe_orders_create(sweep, &p.orders));
     for (int64_t i = 0; i < sweep->n_run; i++)
         if (sweep->runs[i].skip == LEMOE_SKIP_NOT) LEMOE_TRY_GOTO(plan_run(&p, i));
+    LEMOE_TRY_GOTO(check_room(&p));
 out:
+    lemoe_mem_free(p.demands);
     lemoe_orders_destroy(p.orders);
     lemoe_mem_free(p.config);
     lemoe_mem_free(p.all);

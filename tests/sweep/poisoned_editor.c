@@ -1,6 +1,7 @@
 /*
- * The editor table of a program that is linked for tests only (lemoe-run-poisoned): one editor more, which kills its rank
- * in its second batch, as an editor with a bug would. In front of the libraries: its table is taken instead of theirs.
+ * The editor table of a program that is linked for tests only (lemoe-run-poisoned): one editor more, which kills its
+ * rank in its second batch, as an editor with a bug would. In front of the libraries: its table is taken instead of
+ * theirs.
  */
 #include "kernels/planning.h"
 #include "runner/edit/editors.h"

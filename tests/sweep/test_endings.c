@@ -86,13 +86,13 @@ static void expect(int64_t n_begun, bool is_interrupted, bool fail_fast) {
 
 static void interrupted_before_it_is_told_the_next(void **context) {
     (void)context;
-    script = (struct script){.signal = SIGUSR1, .ends_with = LEMOE_ERR_STATE};
+    script = (struct script){.signal = SIGUSR1, .ends_with = LEMOE_ERR_INTERRUPTED};
     expect(1, true, false);
 }
 
 static void interrupted_after_it_was_told_the_next(void **context) {
     (void)context;
-    script = (struct script){.is_told_next = true, .signal = SIGUSR1, .ends_with = LEMOE_ERR_STATE};
+    script = (struct script){.is_told_next = true, .signal = SIGUSR1, .ends_with = LEMOE_ERR_INTERRUPTED};
     expect(1, true, false);
 }
 
