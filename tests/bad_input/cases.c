@@ -136,7 +136,7 @@ const bad_case bad_cases[] = {
     CASE("layer outside the model", AS_IT_IS, WITH("lemoe.layer=99"), {"lemoe.layer: 99", "layers 0 to 1"}),
     RANKS("experts beyond any machine's memory", AS_IT_IS,
           WITH("edit.method=moe", "moe.layer=1", "moe.experts=1024", "moe.expert.width=10000000"),
-          {"needs ", " MB on a node with ", "besides"}),
+          {"needs ", " of a node, besides ", "a node has "}),
     RANKS("team larger than the launch", AS_IT_IS, WITH("parallel.tensor=8"), {"parallel.tensor", "8 ranks", "mpirun"}),
 
     /* ---- model: folder and config.json ---- */
