@@ -16,7 +16,7 @@ esac
 
 # In the order in which a failure is cheapest to understand. A test with two labels runs in the first of its groups.
 release_groups=()
-for name in lint unit ops golden parallel bad_input e2e sweep resume slurm analysis; do
+for name in lint unit ops golden parallel bad_input e2e sweep resume slurm gpu_build analysis; do
     [[ ! -e tests/$name/CMakeLists.txt ]] || release_groups+=("$name")
 done
 # With sanitizers, a lighter selection. Where programs start MPI, leaks are not looked for: Open MPI never frees all it

@@ -8,6 +8,7 @@
  *
  *   LEMOE_CUDA_HOST_DEVICES   how many devices there are (1)
  *   LEMOE_CUDA_HOST_BYTES     memory of each (4 GiB)
+ *   LEMOE_CUDA_HOST_OPEN=1    leaves device memory open once it is: twice as fast, for whole runs of the program
  */
 #include "tests/cuda_host/cuda_host.h"
 
@@ -57,7 +58,8 @@ struct opened {
         if (n_open++ == 0) protect(PROT_READ | PROT_WRITE);
     }
     ~opened() {
-        if (--n_open == 0) protect(PROT_NONE);
+        static const bool stays_open = setting("LEMOE_CUDA_HOST_OPEN", 0) == 1;
+        if (!stays_open && --n_open == 0) protect(PROT_NONE);
     }
 };
 

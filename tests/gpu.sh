@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# gpu.sh [--emulated]: everything that needs a GPU, on a machine with one (one is enough). Builds, checks line by line,
+# prints a table; exit status 0 only if no line failed. A line that cannot run here says why and counts as skipped.
+#   --emulated   the same lines on the kernels emulated on the CPU (tests/cuda_host), smaller, without those that only a
+#                GPU can answer: tests this script
+#   BUILD=build/release       the build's folder
+#   PYTHON=/usr/bin/python3   with h5py and numpy
+#   KEEP=1                    leaves the folder of outputs
+# What is run, and the bounds: the comments below. The table goes into tests/bench/RESULTS.md.
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$(realpath -m "${BUILD:-$root/build/release}")
+python=${PYTHON:-/usr/bin/python3}
+emulated=0
+case "${1:-}" in
+--emulated) emulated=1 ;;
+"") ;;
+*) echo "usage: tests/gpu.sh [--emulated]" >&2 && exit 1 ;;
+esac
+. "$root/env.sh"
+export PYTHONDONTWRITEBYTECODE=1
+program=$build/lemoe-run
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/lemoe-gpu-XXXXXX")
+[[ ${KEEP:-} ]] || trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+passed=0 failed=0 skipped=0
+# row NAME RESULT SECONDS TEXT
+row() { printf '| %-34s | %-7s | %6s | %s |\n' "$1" "$2" "$3" "$4"; }
+skip() {
+    skipped=$((skipped + 1))
+    row "$1" skipped "" "$2"
+}
+# check NAME COMMAND...: a line. What the command prints last is the line's text; all of it stands in NAME's log.
+check() {
+    local name=$1 log seconds begin=$SECONDS result=ok
+    log=$work/$(tr -c 'a-zA-Z0-9\n' _ <<<"$name").log
+    shift
+    if "$@" >"$log" 2>&1 </dev/null; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1)) result=FAILED
+    fi
+    seconds=$((SECONDS - begin))
+    row "$name" "$result" "$seconds" "$(grep -v '^ *$' "$log" | tail -n 1 | tr '|' ' ' | cut -c1-150)"
+    [[ $result == ok ]] || sed 's/^/    /' "$log" | tail -n 40 >&2
+    [[ $result == ok ]]
+}
+finish() {
+    echo
+    echo "gpu.sh: $passed passed, $failed failed, $skipped skipped, $SECONDS s"
+    ((failed == 0))
+    exit
+}
+
+# ---- build and device ----
+
+if ((emulated)); then
+    export LEMOE_CUDA_MODULE=$build/tests/liblemoe_cuda_host.so LEMOE_CUDA_HOST_OPEN=1
+    edits=6 batch=3 steps=2 methods=(lemoe-stable) only='*-lemoe-stable-*'
+else
+    edits=60 batch=20 steps=10 methods=(lemoe-paper lemoe-stable moe ft_m none) only='*'
+    build_all() {
+        cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DLEMOE_CUDA=ON &&
+            cmake --build "$build" && echo "with CUDA, in $build"
+    }
+fi
+
+# What is looked at: the device's name, or why there is none.
+device_name() {
+    "$program" --version | grep -E '^(lemoe|commit|CUDA|NCCL)'
+    "$build/tests/ops/ops_parity" cuda embed 2>&1 | grep -a '^cuda;' || {
+        "$program" "$root/configs/quickstart.yaml" --device cuda --dry-run output.dir=none
+        return 1
+    }
+}
+echo "| line | result | s | |"
+echo "|---|---|---|---|"
+if ((emulated == 0)); then check "build" build_all || finish; fi
+check "device" device_name || finish
+
+# ---- operations, and the model against PyTorch's numbers ----
+
+# Each operation against double precision, poisoned outputs, odd sizes; the thread family runs a pass over all operations
+# on three devices opened in turn and wants equal bits.
+golden() { (cd "$root" && LEMOE_TEST_DEVICE=cuda "$build/tests/golden/test_golden_$1"); }
+if ((emulated)); then
+    skip "operations and golden fixtures" "emulated: ctest -R cuda_host"
+else
+    check "operations: values" "$build/tests/ops/ops_parity" cuda
+    check "operations: gradients" "$build/tests/ops/ops_grad" cuda
+    # Engine, gradients, edits: 1e-4 of each tensor's norm, fp32.
+    for part in model gradients edit; do check "golden: $part" golden "$part"; done
+fi
+
+# ---- the whole program on the embedded world ----
+
+# launch FOLDER RANKS ARGUMENTS...
+launch() {
+    local folder=$1 ranks=$2
+    shift 2
+    mpirun -n "$ranks" "$program" "$root/configs/quickstart.yaml" --only "$only" data.edits="$edits" edit.batch_size="$batch" \
+        {lemoe,moe,ft_m}.max_steps="$steps" {lemoe,moe,ft_m}.stop_loss=0 output.dir="$folder" "$@"
+}
+run_of() { echo "$1"/runs/*-"$2"-s*.h5; }
+# alike NLL_FACTOR TIES A B: every method's run, base NLL within 1e-5 times the factor, and shares of near-ties.
+alike() {
+    local factor=$1 ties=$2 method status=0
+    for method in "${methods[@]}"; do
+        "$python" "$root/tests/e2e/compare_ranks.py" "$(run_of "$3" "$method")" "$(run_of "$4" "$method")" "$factor" "$ties" ||
+            status=1
+    done
+    return $status
+}
+# same A B: every dataset that is not volatile, bit by bit.
+same() {
+    local method file other status=0
+    for method in "${methods[@]}"; do
+        file=$(run_of "$1" "$method") other=$(run_of "$2" "$method")
+        "$python" "$root/tests/e2e/compare_h5.py" "$file" "$other" || status=1
+        [[ $method == none ]] || cmp "${file%.h5}/adaptor.safetensors" "${other%.h5}/adaptor.safetensors" || status=1
+    done
+    ((status)) || echo "${#methods[@]} runs, twice the same"
+    return $status
+}
+world_fp32() {
+    mkdir -p first && launch cpu 1 --device cpu && (cd first && launch out 1 --device cuda) && alike 10 0.02 cpu first/out
+}
+# Frozen weights and what they are multiplied with in bf16, on the CPU only the weights: 1e-2.
+world_bf16() {
+    local methods=(none) only='*-none-*'
+    launch cpu16 1 --device cpu model.dtype=bf16 && launch cuda16 1 --device cuda model.dtype=bf16 && alike 1000 0.05 cpu16 cuda16
+}
+rerun() {
+    mkdir -p second && (cd second && launch out 1 --device cuda) && same first/out second/out
+}
+# Both ranks on the first card: what they reduce travels through the host.
+staged() { CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES%%,*} launch staged 2 parallel.tensor=2 --device cuda && alike 10 0.02 first/out staged; }
+between_cards() { launch cards 2 parallel.tensor=2 --device cuda && alike 10 0.02 first/out cards; }
+
+export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0,1}
+if check "world: CPU against CUDA, fp32" world_fp32; then
+    check "world: twice the same" rerun
+    check "world: 2 ranks on one card" staged
+    if ((emulated)); then
+        skip "world: 2 ranks, NCCL" "emulated: no NCCL"
+    elif (($(nvidia-smi -L 2>/dev/null | wc -l) < 2)); then
+        skip "world: 2 ranks, NCCL" "needs two GPUs"
+    else
+        check "world: 2 ranks, NCCL" between_cards
+    fi
+else
+    for name in "twice the same" "2 ranks on one card" "2 ranks, NCCL"; do skip "world: $name" "no run to compare with"; done
+fi
+check "world: CPU against CUDA, bf16" world_bf16
+
+# ---- the vendor's checkers ----
+
+for tool in memcheck racecheck; do
+    if ((emulated)); then
+        skip "compute-sanitizer $tool" "emulated: no GPU"
+    elif ! command -v compute-sanitizer >/dev/null; then
+        skip "compute-sanitizer $tool" "not installed"
+    else
+        for family in norm rope embed attn xent route guards adamw fill linear; do
+            check "$tool: $family" compute-sanitizer --tool "$tool" --error-exitcode 9 "$build/tests/ops/ops_parity" cuda "$family"
+        done
+    fi
+done
+finish
