@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """bench_estimates.py PROGRAM [SEEDS]: how far off are times that a dry run says? One run of each shape is measured, then
 runs of the same shapes with other seeds are predicted: ms an update and seconds a run, said over measured. Other
-programs on the machine show up as scatter, so load is printed with it."""
+programs on the machine show up as scatter, so load is printed with it; lemoe-run-cpu-clock (ninja bench) as PROGRAM takes CPU
+time instead."""
 import os
 import pathlib
 import re
@@ -14,11 +15,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SWEEP = """\
 name: b
 model: {{path: {root}/configs/quickstart/model, dtype: fp32}}
-data: {{kind: zsre, path: {root}/configs/quickstart/data.json, edits: 200}}
-edit: {{batch_size: 100}}
-lemoe: {{layer: 5, max_steps: 40, stop_loss: 0}}
-moe: {{layer: 5, max_steps: 40, stop_loss: 0}}
-ft_m: {{layer: 5, max_steps: 40, stop_loss: 0}}
+data: {{kind: zsre, path: {root}/configs/quickstart/data.json, edits: 100}}
+edit: {{batch_size: 50}}
+lemoe: {{layer: 5, max_steps: 30, stop_loss: 0}}
+moe: {{layer: 5, max_steps: 30, stop_loss: 0}}
+ft_m: {{layer: 5, max_steps: 30, stop_loss: 0}}
 output: {{dir: {out}, adaptor: none}}
 sweep: {{axes: {{edit.method: [lemoe, moe, ft_m], seed: {seeds}}}}}
 """
