@@ -218,3 +218,8 @@ def save_random_model(folder, d, n_layer, d_ff, n_head, n_vocab):
                          num_key_value_heads=n_head, vocab_size=n_vocab, max_position_embeddings=2048,
                          tie_word_embeddings=False)
     LlamaForCausalLM(config).to(torch.float32).save_pretrained(folder)
+
+
+def save_bf16(source, folder):
+    """The same model with its weights rounded to bf16."""
+    LlamaForCausalLM.from_pretrained(source, dtype=torch.bfloat16).save_pretrained(folder)

@@ -1,7 +1,8 @@
 """One run of the edit-step benchmark: ours and PyTorch take turns on the same cores (called by edit_step.sh).
 
 Prints Markdown: versions, then ratios. A ratio is of medians; the counted ratio beside it is of floating-point
-operations counted from shapes (matrix products and attention; nothing else).
+operations counted from shapes (matrix products and attention; nothing else). Parts: the update against PyTorch
+(`steps`), our own update with bf16 weights (`products`), `evaluation`, and `start`.
 """
 import argparse
 import os
@@ -14,6 +15,8 @@ from statistics import median
 SHAPE = dict(d=768, n_layer=12, d_ff=2048, n_head=12, n_vocab=32000)
 LAYERS, EDITS, EVALUATED = (6, 9), (32, 200), 1000
 STEPS = {32: 7, 200: 3}  # rounds
+PARTS = ("steps", "products", "evaluation", "start")
+MODES = ("fp32", "widened", "bf16")  # how our frozen weights are stored and multiplied
 
 
 # ---- input: real lengths, random ids ----
@@ -100,9 +103,10 @@ def flop_evaluation(items, batch):
 class Ours:
     """bench_edit_step as a child: a request, an answer."""
 
-    def __init__(self, args, items_path, layer, n_edits, threads):
+    def __init__(self, args, items_path, layer, n_edits, threads, mode="fp32"):
         began = time.perf_counter()
-        command = [args.program, args.model, items_path, str(layer), str(n_edits), str(threads)]
+        model = args.model if mode == "fp32" else args.model + "-bf16"
+        command = [args.program, model, items_path, str(layer), str(n_edits), str(threads), mode]
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         words = self.read("open")
         self.first_step = time.perf_counter() - began
@@ -153,8 +157,7 @@ def compare_steps(args, bench_torch, model, layer, n_edits, threads):
         seconds["packed"].append(packed())
         flop, *alone = ours.ask("products")
         seconds["products"] += map(float, alone)
-    profile = ours.ask("profile", 3)
-    memory = ours.ask("memory")
+    notes = ours.ask("profile", 3), ours.ask("memory")
     ours.close()
     now = {name: median(values) for name, values in seconds.items()}
     counted = flop_packed(items, layer, True)
@@ -163,7 +166,56 @@ def compare_steps(args, bench_torch, model, layer, n_edits, threads):
     print(f"| {layer} | {n_edits} | {threads} | {now['ours']:.3f} | {now['padded']:.3f} | {speed:.2f} | {whole:.2f} | "
           f"**{speed / whole:.2f}** | {now['packed']:.3f} | **{now['packed'] / now['ours']:.2f}** | {ideas:.2f} | "
           f"{float(flop) / now['ours'] * 1e-9:.0f} | **{now['products'] / now['ours']:.0%}** |", flush=True)
-    return profile, memory, ours.domain
+    return notes
+
+
+def has_bf16(args):
+    """Whether this CPU multiplies bf16; the program says why not."""
+    command = [args.program, args.model + "-bf16", args.items, str(LAYERS[0]), "1", "1", "bf16"]
+    answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if answer.returncode:
+        print(f"\nNo bf16 products: {answer.stderr.splitlines()[0]}", flush=True)
+    return answer.returncode == 0
+
+
+def compare_products(args, layer, n_edits, threads):
+    """Our own update in turn with fp32 weights, with bf16 ones widened, and with bf16 ones as they are."""
+    sides = {mode: Ours(args, args.items, layer, n_edits, threads, mode) for mode in MODES}
+    seconds, alone = {mode: [] for mode in MODES}, {mode: [] for mode in MODES}
+    memory = sides["bf16"].ask("memory")  # before the benchmark's own copies of operands
+    for _ in range(STEPS[n_edits]):
+        for mode, side in sides.items():
+            seconds[mode] += map(float, side.ask("steps"))
+            flop, *product = side.ask("products")
+            alone[mode] += map(float, product)
+    now = {mode: median(values) for mode, values in seconds.items()}
+    rate = {mode: float(flop) / median(alone[mode]) * 1e-9 for mode in MODES}
+    losses = {mode: abs(side.loss / sides["fp32"].loss - 1) for mode, side in sides.items()}
+    profile = sides["bf16"].ask("profile", 3)
+    for side in sides.values():
+        side.close()
+    print(f"| {layer} | {n_edits} | {threads} | {now['fp32']:.3f} | {now['widened']:.3f} | {now['bf16']:.3f} | "
+          f"**{now['fp32'] / now['bf16']:.2f}** | {float(flop) / now['fp32'] * 1e-9:.0f} | {rate['fp32']:.0f} | "
+          f"**{median(alone['fp32']) / now['fp32']:.0%}** | {float(flop) / now['bf16'] * 1e-9:.0f} | {rate['bf16']:.0f} | "
+          f"**{median(alone['bf16']) / now['bf16']:.0%}** | {losses['bf16']:.0e} |", flush=True)
+    return profile, memory
+
+
+def print_notes(args, notes):
+    """Profile and memory of the children, under their names."""
+    print("\nWhere the time of our update goes:\n")
+    for name, (profile, _) in notes.items():
+        print(f"- {name}: {shares(profile)}")
+    print("\nMemory, MiB. Planned: weights in the file, rows at the cut, and what the arenas held at most; peak: what the "
+          "process had resident at most, program and libraries included.\n\n| | weights | rows at the cut | arenas: run | "
+          "batch | step | planned | peak | peak / planned |\n|" + "---|" * 9)
+    for name, (_, memory) in notes.items():
+        now = dict(zip(memory[::2], (float(value) / 2**20 for value in memory[1::2])))
+        folder = args.model + ("-bf16" if name.endswith("bf16") else "")
+        weights = sum(entry.stat().st_size for entry in os.scandir(folder) if entry.name.endswith(".safetensors")) / 2**20
+        planned = weights + now["prefix"] + now["run"] + now["batch"] + now["step"]
+        print(f"| {name} | {weights:.0f} | {now['prefix']:.0f} | {now['run']:.0f} | {now['batch']:.0f} | {now['step']:.0f} | "
+              f"{planned:.0f} | {now['peak']:.0f} | **{now['peak'] / planned:.2f}** |", flush=True)
 
 
 def shares(profile):
@@ -173,16 +225,16 @@ def shares(profile):
     return ", ".join(f"{name} {value / whole:.1%}" for name, value in values.items())
 
 
-def compare_evaluation(args, bench_torch, model, threads):
+def compare_evaluation(args, bench_torch, model, threads, modes):
     items = read_items(args.items, EVALUATED)
-    ours = Ours(args, args.items, LAYERS[0], EDITS[0], threads)
-    prefix, *suffix = map(float, ours.ask("evaluate", 2))
-    ours.close()
     seconds = bench_torch.evaluate_padded(model, items)
     own, padded = flop_evaluation(items, 32)
-    both = prefix + median(suffix)
-    print(f"| {threads} | {prefix:.2f} | {median(suffix):.2f} | {seconds:.2f} | {seconds / both:.2f} | {padded / own:.2f} | "
-          f"{seconds / median(suffix):.2f} |", flush=True)
+    for mode in modes:
+        ours = Ours(args, args.items, LAYERS[0], EDITS[0], threads, mode)
+        prefix, suffix = map(float, ours.ask("evaluate", 1))
+        ours.close()
+        print(f"| {threads} | {mode} | {prefix:.2f} | {suffix:.2f} | {seconds:.2f} | {seconds / (prefix + suffix):.2f} | "
+              f"{padded / own:.2f} | {seconds / suffix:.2f} |", flush=True)
 
 
 def compare_start(args, threads):
@@ -205,9 +257,31 @@ def print_versions(torch, transformers, domain):
     wide = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
     print(f"- ours: {domain}\n- PyTorch {torch.__version__}, transformers {transformers.__version__}, "
           f"{torch.backends.cpu.get_cpu_capability()}; {mkl[0].split(' for ')[0] if mkl else 'no MKL'}\n"
-          f"- {os.cpu_count()} cores with {' '.join(wide)}; OPENBLAS_CORETYPE unset for both; fp32\n"
+          f"- {os.cpu_count()} cores with {' '.join(wide)}; OPENBLAS_CORETYPE unset for both; fp32 but where bf16 is said\n"
           f"- seconds are {'CPU time' if os.environ.get('BENCH_CPU_CLOCK') else 'wall clock'}, medians\n"
           f"- load when it began: {os.getloadavg()[0]:.1f}", flush=True)
+
+
+def run_steps(args, bench_torch, model, torch, cases):
+    print("\n| layer | edits | threads | ours, s | (i) padded, s | (i) / ours | counted | share of counted | (ii) packed, s | "
+          "(ii) / ours | counted | GFLOP/s | of own GEMM rate |\n|" + "---|" * 13)
+    notes = {}
+    for layer, n_edits, threads in cases:
+        torch.set_num_threads(threads)
+        notes[f"layer {layer}, {n_edits} edits, {threads} threads"] = compare_steps(args, bench_torch, model, layer, n_edits,
+                                                                                     threads)
+    print_notes(args, notes)
+
+
+def run_products(args, cases):
+    print("\nOur update by how frozen weights are stored and multiplied. Own rate: the library's, of the update's products "
+          "alone, in GFLOP/s; loss: how far the first loss is off.\n\n| layer | edits | threads | fp32, s | bf16 widened, s | "
+          "bf16, s | fp32 / bf16 | fp32 GFLOP/s | own rate | of own rate | bf16 GFLOP/s | own rate | of own rate | loss |\n|"
+          + "---|" * 14)
+    notes = {}
+    for layer, n_edits, threads in cases:
+        notes[f"layer {layer}, {n_edits} edits, {threads} threads, bf16"] = compare_products(args, layer, n_edits, threads)
+    print_notes(args, notes)
 
 
 def main():
@@ -217,6 +291,7 @@ def main():
     parser.add_argument("--items", required=True)
     parser.add_argument("--lengths")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--first-step", action="store_true")
     parser.add_argument("--layer", type=int)
     parser.add_argument("--edits", type=int, nargs="+", default=list(EDITS))
@@ -231,35 +306,29 @@ def main():
     bench_torch.save_random_model(args.model, **SHAPE)
     write_items(args.items, draw_items(args.lengths, EVALUATED))
     model = bench_torch.load(args.model)
+    bench_torch.save_bf16(args.model, args.model + "-bf16")
     ours = Ours(args, args.items, LAYERS[0], 1, 1)
     ours.close()
     print_versions(torch, transformers, ours.domain)
-    print("\n| layer | edits | threads | ours, s | (i) padded, s | (i) / ours | counted | share of counted | (ii) packed, s | "
-          "(ii) / ours | counted | GFLOP/s | of own GEMM rate |\n|" + "---|" * 13)
-    notes = []
-    for threads in args.threads:
-        torch.set_num_threads(threads)
-        for layer in LAYERS:
-            for n_edits in args.edits:
-                profile, memory, _ = compare_steps(args, bench_torch, model, layer, n_edits, threads)
-                notes.append((layer, n_edits, threads, profile, memory))
-    print("\nWhere our update's time goes:\n")
-    for layer, n_edits, threads, profile, _ in notes:
-        print(f"- layer {layer}, {n_edits} edits, {threads} threads: {shares(profile)}")
-    print("\nPeak memory, MiB (rss and its parts as the kernel counts them; arenas by their high-water marks):\n")
-    for layer, n_edits, threads, _, memory in notes:
-        values = dict(zip(memory[::2], (float(value) / 2**20 for value in memory[1::2])))
-        print(f"- layer {layer}, {n_edits} edits, {threads} threads: "
-              + ", ".join(f"{name} {value:.0f}" for name, value in values.items()))
-    print(f"\nEvaluation of {EVALUATED} edits, teacher-forced, against PyTorch in padded batches of 32 with all logits:\n\n"
-          "| threads | ours: rows at the cut, s | from the cut, s | PyTorch, s | / both | counted | / from the cut |\n|"
-          + "---|" * 7)
-    for threads in args.threads:
-        torch.set_num_threads(threads)
-        compare_evaluation(args, bench_torch, model, threads)
-    print()
-    for threads in args.threads:
-        compare_start(args, threads)
+    modes = ["fp32"]
+    if has_bf16(args):
+        modes.append("bf16")
+    cases = [(layer, n_edits, threads) for threads in args.threads for layer in LAYERS for n_edits in args.edits]
+    if "steps" in args.parts:
+        run_steps(args, bench_torch, model, torch, cases)
+    if "products" in args.parts and len(modes) > 1:
+        run_products(args, cases)
+    if "evaluation" in args.parts:
+        print(f"\nEvaluation of {EVALUATED} edits, teacher-forced, against PyTorch (fp32) in padded batches of 32 with all "
+              "logits:\n\n| threads | ours | rows at the cut, s | from the cut, s | PyTorch, s | / both | counted | "
+              "/ from the cut |\n|" + "---|" * 8)
+        for threads in args.threads:
+            torch.set_num_threads(threads)
+            compare_evaluation(args, bench_torch, model, threads, modes)
+    if "start" in args.parts:
+        print()
+        for threads in args.threads:
+            compare_start(args, threads)
     print(f"- load when it ended: {os.getloadavg()[0]:.1f}")
 
 

@@ -4,6 +4,7 @@
 # a folder that is removed.
 #   PYTHON=python3        a Python with torch and transformers
 #   BENCH_EDITS="32 200"  sizes of the batch
+#   BENCH_PARTS="steps products evaluation start"   what is measured
 #   BENCH_CPU_CLOCK=1     counts CPU time, which a busy machine disturbs less; for 1 thread only
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -22,4 +23,4 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/lemoe-bench-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 "$python" "$root/tests/bench/edit_step.py" --program "$root/build/release/tests/bench/bench_edit_step" \
     --model "$work/model" --items "$work/items.txt" --lengths "$root/tests/bench/zsre_lengths.txt" \
-    --edits ${BENCH_EDITS:-32 200} --threads "${@:-1}" $([ $# -gt 0 ] || echo 2) 2> >(grep -v -e 'model shards' -e 'Loading weights' -e '^$' >&2)
+    --edits ${BENCH_EDITS:-32 200} --parts ${BENCH_PARTS:-steps products evaluation start} --threads "${@:-1}" $([ $# -gt 0 ] || echo 2) 2> >(grep -v -e 'model shards' -e 'Loading weights' -e '^$' >&2)
