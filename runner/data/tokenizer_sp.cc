@@ -9,6 +9,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <string>
 
@@ -38,11 +39,11 @@ static lemoe_status load(const char *path, int64_t n_vocab, lemoe_tokenizer *tok
     char *bytes = nullptr;
     int64_t n_bytes = 0;
     LEMOE_TRY(lemoe_file_read_text(path, kMaxModelBytes, &bytes, &n_bytes));
+    const std::unique_ptr<char, decltype(&lemoe_mem_free)> owner(bytes, lemoe_mem_free); // the library may throw
     const XXH128_hash_t hash = XXH3_128bits(bytes, static_cast<size_t>(n_bytes));
     (void)std::snprintf(tokenizer->fingerprint, sizeof tokenizer->fingerprint, "%016llx%016llx",
                         static_cast<unsigned long long>(hash.high64), static_cast<unsigned long long>(hash.low64));
     const auto result = tokenizer->processor.LoadFromSerializedProto(std::string(bytes, static_cast<size_t>(n_bytes)));
-    lemoe_mem_free(bytes);
     LEMOE_CHECK(result.ok(), LEMOE_ERR_FORMAT, "%s: is no SentencePiece model: %s", path, result.ToString().c_str());
     const int64_t n_pieces = tokenizer->processor.GetPieceSize();
     LEMOE_CHECK(n_vocab == 0 || n_pieces <= n_vocab, LEMOE_ERR_FORMAT,

@@ -218,6 +218,10 @@ const bad_case bad_cases[] = {
          {"model/tokenizer.model: is no SentencePiece model"}),
     CASE("tokenizer of text", {WRITE("model/tokenizer.model", "not a model at all\n")}, ALONE,
          {"model/tokenizer.model: is no SentencePiece model"}),
+    CASE("tokenizer with a NUL in a piece",
+         {WRITE("model/tokenizer.model", "\n\016\n\005<unk>\025\0\0\0\0\030\002\n\014\n\003<s>\025\0\0\210\0\030\003\n\r\n\004\0"
+                                         "\210ra\025\0\020\200\277\030\001\n\n\n\010identity")},
+         ALONE, {"model/tokenizer.model: "}),
     CASE("tokenizer of another model", {CONFIG("2048", "64")}, ALONE,
          {"model/tokenizer.model: has ", "vocab_size is 64", "does not belong to this model"}),
 

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """cuts.py PROGRAM CUT_OFF TP CASE...: a run with a checkpoint after every update is ended at the k-th write of its
 journal, fsync or rename - before it, in the middle, after it - and started again. Every time what comes out equals the
-undisturbed run. A few k by default; with LEMOE_LONG=1 every k of the first case in the rank that writes journal and
-results, and many of the other ranks and cases."""
+undisturbed run. A few k by default, and the last ones of the first case; with LEMOE_LONG=1 every k of the first case in
+the rank that writes journal and results, and many of the other ranks and cases."""
 import random
 import shutil
 import sys
@@ -10,7 +10,9 @@ import sys
 from resume import LONG, SEED, Run, expect, open_all, poller
 
 program, cut_off, tp, cases = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:]
+HOWS = ["before", "torn", "after"]
 FEW, MANY = 2, 24
+LAST = 12  # behind the end of the run: its last publishing, and the table of runs
 
 
 def count(run):
@@ -40,12 +42,13 @@ for case in cases:
     run = Run(program, case, tp, cut_off)
     run.run_calm()
     n = count(run)
-    every = LONG and case == cases[0]
     some = sorted(chance.sample(range(1, n + 1), min(MANY if LONG else FEW, n)))
-    moments = [(k, 0) for k in range(1, n + 1)] if every else [(k, chance.randrange(tp)) for k in some]
-    if every and tp > 1:
-        moments += [(k, chance.randrange(1, tp)) for k in some]
+    moments = [(k, chance.randrange(tp), chance.choice(HOWS)) for k in some]
+    if case == cases[0] and LONG:
+        moments += [(k, 0, chance.choice(HOWS)) for k in range(1, n + 1)]
+    elif case == cases[0]:
+        moments += [(k, 0, "before") for k in range(n - LAST, n + 1)]
     print(f"{case} at TP {tp}: {n} moments in rank 0, {len(moments)} ends", flush=True)
-    for k, rank in moments:
-        cut_and_go_on(run, k, rank, chance.choice(["before", "torn", "after"]))
+    for k, rank, how in moments:
+        cut_and_go_on(run, k, rank, how)
     run.remove()

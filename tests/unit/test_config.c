@@ -619,6 +619,8 @@ static void test_shipped_files(void **state) {
     } files[] = {
         {"configs/zsre.yaml",         1, 1000, 200, 18},
         {"configs/zsre-mistral.yaml", 1, 1000, 200, 18},
+        {"configs/selfcheckgpt.yaml", 1, 600,  120, 18},
+        {"configs/counterfact.yaml",  1, 1000, 200, 18},
         {"configs/quickstart.yaml",   5, 500,  100, 5 },
     };
     for (size_t i = 0; i < COUNT(files); i++) {

@@ -206,8 +206,39 @@ static void a_model_that_does_not_fit_its_config_is_refused(void **state) {
     lemoe_comm_close(comm);
 }
 
+/* The last value of the last matrix becomes another; behind it are two norms. */
+static void spoil_last_weight(void **state, float value) {
+    char path[512];
+    FILE *file = fopen(fixture_path(state, "model.safetensors", path), "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, -4 * (2 * (long)tiny_llama.d_model + 1), SEEK_END), 0);
+    assert_int_equal(fwrite(&value, 4, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void weights_that_are_not_numbers_here_are_refused(void **state) {
+    lemoe_comm *comm = NULL;
+    tiny_shape shape = tiny_llama;
+    tiny_world w;
+    assert_ok(lemoe_comm_self(&comm));
+    assert_ok(tiny_model_write((char *)*state, &shape));
+    spoil_last_weight(state, 1e6f);
+    assert_ok(tiny_world_open((char *)*state, &shape, LEMOE_BF16, comm, &w));
+    tiny_world_close(&w);
+    assert_error(tiny_world_open((char *)*state, &shape, LEMOE_F16, comm, &w), LEMOE_ERR_NUMERIC,
+                 "is beyond fp16; set model.dtype");
+    assert_non_null(strstr(lemoe_error_message(), "tensor model.layers.2.mlp.down_proj.weight: 1e+06 at [23, 39]"));
+    tiny_world_close(&w);
+    spoil_last_weight(state, NAN);
+    assert_error(tiny_world_open((char *)*state, &shape, LEMOE_F32, comm, &w), LEMOE_ERR_FORMAT,
+                 "tensor model.layers.2.mlp.down_proj.weight is nan at [23, 39]");
+    tiny_world_close(&w);
+    lemoe_comm_close(comm);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_that_are_not_numbers_here_are_refused),
         cmocka_unit_test(gradient_at_the_cut),
         cmocka_unit_test(any_cut_gives_the_same_loss),
         cmocka_unit_test(sequences_are_on_their_own),
