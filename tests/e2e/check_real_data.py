@@ -38,19 +38,29 @@ def check_stream(file, kind, records, batch_size):
     assert np.array_equal(file["/plan/batch"][:], np.arange(len(records)) // batch_size)
 
 
-def has_text(kind, records, metric):
-    """Which edits have what a metric is measured on; the others are NaN."""
-    if metric.startswith(("generality", "paraphrase")):
-        return np.full(len(records), kind["paraphrase"] is not None)
+def superseded_by(kind, records):
+    """The next record of the same prompt and another target; -1: none."""
+    return np.array([next((j for j in range(i + 1, len(records)) if records[j][kind["prompt"]] == record[kind["prompt"]]
+                           and records[j][kind["target"]].strip() != record[kind["target"]].strip()), -1)
+                     for i, record in enumerate(records)])
+
+
+def is_scored(kind, records, metric, in_force):
+    """Which edits a metric is there for; the others are NaN: no such text, or another target by then."""
     if metric.startswith("locality"):
         return np.array([all(record[field].strip() for field in kind["locality"]) for record in records])
-    return np.full(len(records), True)
+    if metric.startswith(("generality", "paraphrase")):
+        return in_force & (kind["paraphrase"] is not None)
+    return in_force
 
 
 def check_scores(file, kind, records):
+    by, batch = superseded_by(kind, records), file["/plan/batch"][:]
+    assert np.array_equal(file["/edit/superseded_by"][:], by)
+    in_force = {"base": np.full(len(by), True), "immediate": (by < 0) | (batch[by] > batch), "final": by < 0}
     for moment in MOMENTS:
         for name, dataset in file[f"/eval/{moment}"].items():
-            values, there = dataset[:], has_text(kind, records, name)
+            values, there = dataset[:], is_scored(kind, records, name, in_force[moment])
             assert np.array_equal(np.isfinite(values), there), f"/eval/{moment}/{name}"
             assert dataset.attrs["n"] == there.sum(), f"/eval/{moment}/{name}@n"
             if name.endswith("_all"):
@@ -63,7 +73,7 @@ def check_rights(file):
     for moment in MOMENTS:
         share = file[f"/eval/{moment}/reliability"][:]
         rights = share * n
-        assert np.allclose(rights, np.round(rights), atol=1e-9), moment
+        assert np.allclose(rights, np.round(rights), atol=1e-9, equal_nan=True), moment
         assert np.array_equal(share == 1, file[f"/eval/{moment}/reliability_all"][:] == 1), moment
 
 
