@@ -8,7 +8,12 @@
 #include <string.h>
 
 lemoe_status lemoe_anchors_create(lemoe_arena *arena, int64_t capacity, int64_t d, lemoe_anchors *out) {
-    *out = (lemoe_anchors){.device = lemoe_arena_device(arena), .d = d, .capacity = capacity, .threshold = NAN};
+    *out = (lemoe_anchors){.device = lemoe_arena_device(arena),
+                           .d = d,
+                           .capacity = capacity,
+                           .threshold = NAN,
+                           .impostor_level = NAN,
+                           .genuine_level = NAN};
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, capacity, d, &out->rows));
     LEMOE_TRY(lemoe_mem_alloc(capacity, sizeof *out->expert, &out->expert));
     return lemoe_mem_alloc(capacity, sizeof *out->impostor, &out->impostor);
@@ -159,6 +164,8 @@ lemoe_status lemoe_anchors_set_threshold(lemoe_anchors *a, lemoe_null_rule rule,
     if (rule == LEMOE_NULL_RULE_TWO_SIDED && a->n_genuine > 0)
         LEMOE_TRY(quantile_of(a->genuine, a->n_genuine, 0.5, &genuine));
     a->threshold = rule == LEMOE_NULL_RULE_QUANTILE ? impostor : 0.5 * (impostor + genuine);
+    a->impostor_level = has_impostor ? impostor : NAN;
+    a->genuine_level = rule == LEMOE_NULL_RULE_TWO_SIDED && a->n_genuine > 0 ? genuine : NAN;
     return LEMOE_OK;
 }
 

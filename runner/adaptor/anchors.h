@@ -25,7 +25,8 @@ typedef struct lemoe_anchors {
     double *impostor;  /* [capacity] host: largest cosine to an anchor of another feature, or -1 */
     double *genuine;   /* host: cosines of an edit prompt behind other text to its own anchor */
     int64_t n_genuine, genuine_capacity;
-    double threshold; /* NaN: no null route yet */
+    double threshold;                     /* NaN: no null route yet */
+    double impostor_level, genuine_level; /* what the threshold was set from: I and G below; NaN: not looked at */
 } lemoe_anchors;
 
 /* Local. Room for capacity anchors in the arena. */

@@ -177,9 +177,36 @@ lemoe_status lemoe_router_keys_null_entropy(const lemoe_router_keys *k, const fl
     return status;
 }
 
+/* One feature, up to rounding: a distance of the tie in cosines, found or not after a few numbers. */
+static bool is_same(const float *a, double a_squared, const float *b, int64_t d) {
+    double distance = 0, tie = 2 * LEMOE_ANCHOR_TIE * a_squared;
+    for (int64_t c = 0; c < d && distance <= tie; c++) {
+        double difference = (double)a[c] - (double)b[c];
+        distance += difference * difference;
+    }
+    return distance <= tie;
+}
+
+/* A prompt that is edited again would be replayed with two answers: only the latest stays. */
+static void forget_superseded(lemoe_replayed *r, const lemoe_units *units) {
+    int64_t kept = 0, d = units->d;
+    for (int64_t i = 0; i < r->n; i++) {
+        const float *old = r->e + i * d;
+        double squared = 0;
+        bool superseded = false;
+        for (int64_t c = 0; c < d; c++) squared += (double)old[c] * (double)old[c];
+        for (int64_t u = 0; u < units->n && !superseded; u++) superseded = is_same(old, squared, units->e + u * d, d);
+        if (superseded) continue;
+        memmove(r->e + kept * d, r->e + i * d, (size_t)d * sizeof *r->e);
+        r->expert[kept++] = r->expert[i];
+    }
+    r->n = kept;
+}
+
 lemoe_status lemoe_router_keys_remember(lemoe_router_keys *k, const lemoe_units *units) {
     lemoe_replayed *r = &k->replayed;
     int64_t d = units->d;
+    if (!units->per_token) forget_superseded(r, units); /* a token belongs to many edits */
     LEMOE_TRY(lemoe_mem_grow(&r->e, &r->e_capacity, (r->n + units->n) * d, sizeof *r->e));
     LEMOE_TRY(lemoe_mem_grow(&r->expert, &r->expert_capacity, r->n + units->n, sizeof *r->expert));
     memcpy(r->e + r->n * d, units->e, (size_t)(units->n * d) * sizeof *r->e);

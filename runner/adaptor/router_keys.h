@@ -67,7 +67,7 @@ lemoe_status lemoe_router_keys_cross_entropy(const lemoe_router_keys *keys, cons
  * where there is no null key. */
 lemoe_status lemoe_router_keys_null_entropy(const lemoe_router_keys *keys, const float *e, int64_t n, double weight,
                                             double *loss) LEMOE_MUST_CHECK;
-/* Keeps features of the newest expert's units. */
+/* Keeps features of the newest expert's units, and forgets earlier ones that equal them (unless units are tokens). */
 lemoe_status lemoe_router_keys_remember(lemoe_router_keys *keys, const lemoe_units *units) LEMOE_MUST_CHECK;
 /* Top-1 of every unit; gate: its probability, or 1; 0 of none. */
 lemoe_status lemoe_router_keys_top(const lemoe_router_keys *keys, const lemoe_key_pass *pass, bool raw,

@@ -17,7 +17,7 @@ typedef struct lemoe_lemoe {
     const lemoe_router_ops *router_ops;
     void *router;
     lemoe_anchors anchors; /* where the router or the null route needs them */
-    bool has_anchors;
+    bool has_anchors, told_of_overlap;
 } lemoe_lemoe;
 
 /* lemoe_bypass.c. Collective on the model's comm. */

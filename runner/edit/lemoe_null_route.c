@@ -3,6 +3,7 @@
  * each edit. Genuine pairs: an edit prompt standing behind the whole text of another edit of its batch, compared with
  * itself alone - the hardest rewording there is that needs no data.
  */
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 #include "runner/edit/lemoe_editor.h"
@@ -96,6 +97,20 @@ out:
     return status;
 }
 
+/* Other edits nearer than an edit's own reworded prompt: no threshold can be right, and routes are not to be trusted.
+ */
+static void warn_of_overlap(lemoe_lemoe *e) {
+    const lemoe_anchors *a = &e->anchors;
+    bool overlap = a->impostor_level >= a->genuine_level; /* false where one is NaN */
+    if (!overlap || e->told_of_overlap || lemoe_comm_rank(lemoe_llama_comm(e->context.model)) > 0) return;
+    e->told_of_overlap = true;
+    lemoe_log(LEMOE_LOG_WARN,
+              "after %lld edits, the last prompt token at layer %lld does not tell edits apart: cosine %.3f to other "
+              "edits, %.3f to the edit's own prompt behind other text; expect paraphrases at other edits' experts and "
+              "unedited prompts at any (docs/routing.md); another lemoe.layer may do better",
+              (long long)a->n, (long long)e->layer, a->impostor_level, a->genuine_level);
+}
+
 lemoe_status lemoe_lemoe_set_threshold(lemoe_lemoe *e, const lemoe_edit_batch *batch, int64_t first_anchor) {
     const lemoe_config *c = e->context.config;
     if (c->lemoe.null_rule == LEMOE_NULL_RULE_TWO_SIDED) {
@@ -105,7 +120,9 @@ lemoe_status lemoe_lemoe_set_threshold(lemoe_lemoe *e, const lemoe_edit_batch *b
         free_prefixed(&p);
         LEMOE_TRY(status);
     }
-    return lemoe_anchors_set_threshold(&e->anchors, c->lemoe.null_rule, c->lemoe.null_quantile);
+    LEMOE_TRY(lemoe_anchors_set_threshold(&e->anchors, c->lemoe.null_rule, c->lemoe.null_quantile));
+    warn_of_overlap(e);
+    return LEMOE_OK;
 }
 
 /* ---- using it ---- */

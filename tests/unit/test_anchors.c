@@ -158,6 +158,7 @@ static void threshold_rules(void **state) {
     double high = lemoe_quantile(impostors, N_ANCHOR, 0.9);
     assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_QUANTILE, 0.9));
     assert_close(a.threshold, high, 1e-15);
+    assert_true(isnan(a.genuine_level));
     assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_MID, 0.9));
     assert_close(a.threshold, 0.5 * (high + 1.0), 1e-15);
     assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_TWO_SIDED, 0.9)); /* no genuine pair yet: as mid */
@@ -166,6 +167,8 @@ static void threshold_rules(void **state) {
     for (int i = 0; i < 3; i++) genuine[i] = cosine(features + (20 + i) * D, features + anchor[i] * D);
     assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_TWO_SIDED, 0.9));
     assert_close(a.threshold, 0.5 * (high + lemoe_quantile(genuine, 3, 0.5)), 1e-6);
+    assert_close(a.impostor_level, high, 1e-15); /* what it was set from, genuine[] is sorted by now */
+    assert_close(a.genuine_level, genuine[1], 1e-6);
     double before = a.threshold; /* setting it twice changes nothing */
     assert_ok(lemoe_anchors_set_threshold(&a, LEMOE_NULL_RULE_TWO_SIDED, 0.9));
     assert_close(a.threshold, before, 0);

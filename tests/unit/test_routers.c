@@ -177,6 +177,32 @@ static void gradients_of_the_cross_entropy(void **state) {
 
 /* ---- where units go ---- */
 
+/* A unit that comes again belongs to the newest expert alone; a slightly different one is another. */
+static void replay_keeps_the_latest_of_equal_units(void **state) {
+    world w;
+    (void)state;
+    open_world(LEMOE_ROUTER_FORCED, &w);
+    w.config.lemoe.replay = true;
+    open_router(&w);
+    add_experts(&w, 2); /* units 0, 1 and 2, 3 */
+    const lemoe_router_keys *k = w.router;
+    lemoe_units again = units_of(&w, 0);
+    float rows[2 * D];
+    for (int c = 0; c < D; c++) {
+        rows[c] = again.e[c] * (c % 2 ? 1.0f + 1e-6f : 1.0f); /* unit 0, computed elsewhere */
+        rows[D + c] = again.e[D + c] + (c == 0 ? 0.1f : 0.0f);
+    }
+    again.e = rows;
+    assert_ok(w.ops->add_expert(w.router));
+    assert_ok(w.ops->end_batch(w.router, &again));
+    const int64_t experts[] = {0, 1, 1, 2, 2};
+    assert_int_equal(k->replayed.n, 5);
+    assert_memory_equal(k->replayed.expert, experts, sizeof experts);
+    assert_memory_equal(k->replayed.e, w.e + D, 3 * D * sizeof(float)); /* units 1, 2, 3 */
+    assert_memory_equal(k->replayed.e + 3 * D, rows, sizeof rows);
+    close_world(&w);
+}
+
 static void routers_that_remember_send_units_home(void **state) {
     static const lemoe_router_mode modes[] = {LEMOE_ROUTER_NEAREST, LEMOE_ROUTER_CENTROID, LEMOE_ROUTER_FITTED,
                                               LEMOE_ROUTER_ORACLE};
@@ -270,6 +296,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_through_the_gate),
         cmocka_unit_test(gradients_of_the_cross_entropy),
+        cmocka_unit_test(replay_keeps_the_latest_of_equal_units),
         cmocka_unit_test(routers_that_remember_send_units_home),
         cmocka_unit_test(inference_takes_the_largest_probability),
         cmocka_unit_test(a_null_key_learns_from_mixtures),
