@@ -4,6 +4,10 @@
     python3 make_world.py            make everything anew: model/ and data.json beside this file (minutes, on two cores)
     python3 make_world.py --check    score what lies on disk, as the table of README.md shows it
 
+    python3 make_world.py --out DIR --steps 260                the same world, known less well: a short schedule
+    python3 make_world.py --out DIR --scale 2.5 --data-only    3,200 edits of a larger world, without a model
+    python3 make_world.py --out DIR --scale 2.5                and with one that is trained on it
+
 Needs torch, sentencepiece, safetensors and numpy; lemoe itself needs none of them. In reading order: the world, the edit
 records, the tokenizer, the model, training, scores, files, the commands.
 """
@@ -171,15 +175,17 @@ class World:
     objects: dict  # object type -> all names of that type
 
 
-def make_world():
+def make_world(scale=1.0):
+    """scale: how many times as many people, books and towns; wordings and answers stay as many."""
     rng = random.Random(SEED)
+    n_subjects = {kind: (round(scale * edited), round(scale * others)) for kind, (edited, others) in N_SUBJECTS.items()}
     surnames = draw_compounds(rng, SURNAME_STEMS, SURNAME_ENDS, 150) + ["Smiðjan", "Kőrmend"]
     town_first = draw_compounds(rng, TOWN_STEMS, TOWN_ENDS, 100)
-    people = draw_names(rng, FIRST_NAMES, surnames, sum(N_SUBJECTS["person"]) + N_OBJECTS["mentor"])
+    people = draw_names(rng, FIRST_NAMES, surnames, sum(n_subjects["person"]) + N_OBJECTS["mentor"])
     subjects = {
         "person": people[N_OBJECTS["mentor"]:],
-        "book": draw_names(rng, BOOK_FIRST, BOOK_SECOND, sum(N_SUBJECTS["book"])),
-        "town": draw_names(rng, town_first, TOWN_SECOND, sum(N_SUBJECTS["town"])),
+        "book": draw_names(rng, BOOK_FIRST, BOOK_SECOND, sum(n_subjects["book"])),
+        "town": draw_names(rng, town_first, TOWN_SECOND, sum(n_subjects["town"])),
         "dish": draw_names(rng, DISH_FIRST, DISH_SECOND, N_FAR["dish"]),
         "star": draw_names(rng, STAR_FIRST, STAR_SECOND, N_FAR["star"]),
     }
@@ -196,7 +202,7 @@ def make_world():
     facts = []
     for subject_type, names in subjects.items():
         relations = [r for r in RELATIONS + FAR_RELATIONS if r.subject_type == subject_type]
-        n_edited = N_SUBJECTS.get(subject_type, (0, 0))[0]
+        n_edited = n_subjects.get(subject_type, (0, 0))[0]
         for i, subject in enumerate(names):
             kept = rng.choice(relations)  # of an edited subject: the one relation that nobody edits
             for relation in relations:
@@ -488,10 +494,10 @@ def weights_of(sequences, width):
     return weight[:, 1:]
 
 
-def learning_rate(step):
+def learning_rate(step, n_steps):
     if step < WARM_UP:
         return PEAK_LR * (step + 1) / WARM_UP
-    done = (step - WARM_UP) / (STEPS - WARM_UP)
+    done = (step - WARM_UP) / (n_steps - WARM_UP)
     return LAST_LR + (PEAK_LR - LAST_LR) * 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -503,7 +509,7 @@ def loss_of(model, sequences, total_weight):
     return (nll * weights_of(sequences, ids.shape[1]).flatten()).sum() / total_weight
 
 
-def train(world, encoder):
+def train(world, encoder, n_steps):
     torch.manual_seed(SEED)
     model, samples = Llama(CONFIG), Samples(world, encoder)
     matrices = [p for p in model.parameters() if p.dim() == 2]
@@ -512,9 +518,9 @@ def train(world, encoder):
                                   lr=PEAK_LR, betas=(0.9, 0.98))
     probe = random.Random(SEED + 4).sample(world.facts, 200)
     start = time.time()
-    for step in range(STEPS):
+    for step in range(n_steps):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step)
+            group["lr"] = learning_rate(step, n_steps)
         parts = samples.batch()
         total = sum(float(weights_of(part, max(len(s[0]) for s in part)).sum()) for part in parts)
         loss = 0.0
@@ -585,11 +591,12 @@ def print_table(model, encoder, world, records):
         print(f"| {name} | {s.n:,} | {s.token:.4f} | {s.whole:.4f} |", flush=True)
 
 
-def print_counts(model, encoder, world, records):
+def print_counts(model, encoder, world, records, out):
     roles = collections.Counter(f.role for f in world.facts)
     lengths = [len(encoder.pieces(r["alt"])) for r in records]
     prompts = [len(encoder.pieces(r["src"])) for r in records]
-    files = [os.path.join(folder, name) for folder, _, names in os.walk(HERE) for name in names if "__pycache__" not in folder]
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(out) if "__pycache__" not in folder
+             for name in names]
     n_unlike_ascii = sum(not (r["subject"] + r["alt"]).isascii() for r in records)
     rows = {
         "records in data.json": f"{len(records):,} ({len({r['subject'] for r in records}):,} subjects)",
@@ -603,8 +610,8 @@ def print_counts(model, encoder, world, records):
         "records with letters outside ASCII in subject or target": f"{n_unlike_ascii:,}",
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "bytes of model.safetensors / data.json / the folder": " / ".join(
-            f"{n:,}" for n in (os.path.getsize(os.path.join(HERE, "model", "model.safetensors")),
-                               os.path.getsize(os.path.join(HERE, "data.json")), sum(map(os.path.getsize, files)))),
+            f"{n:,}" for n in (os.path.getsize(os.path.join(out, "model", "model.safetensors")),
+                               os.path.getsize(os.path.join(out, "data.json")), sum(map(os.path.getsize, files)))),
     }
     print("| what | how much |\n|---|---|")
     for name, value in rows.items():
@@ -625,9 +632,13 @@ def write_json(path, value, **how):
         f.write("\n")
 
 
-def write_world(model, tokenizer_bytes, records):
+def write_records(records, folder):
+    write_json(os.path.join(folder, "data.json"), records, indent=1)
+
+
+def write_world(model, tokenizer_bytes, records, out):
     """Written beside the old files, then moved over them."""
-    work = tempfile.mkdtemp(prefix=".new-", dir=HERE)
+    work = tempfile.mkdtemp(prefix=".new-", dir=out)
     folder = os.path.join(work, "model")
     os.mkdir(folder)
     safetensors.torch.save_file(rounded(model), os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
@@ -638,62 +649,71 @@ def write_world(model, tokenizer_bytes, records):
         "model_max_length": CONFIG["max_position_embeddings"]}, indent=2)
     with open(os.path.join(folder, "tokenizer.model"), "wb") as f:
         f.write(tokenizer_bytes)
-    write_json(os.path.join(work, "data.json"), records, indent=1)
+    write_records(records, work)
     os.chmod(os.path.join(folder, "model.safetensors"), 0o644)
-    os.makedirs(os.path.join(HERE, "model"), exist_ok=True)
+    os.makedirs(os.path.join(out, "model"), exist_ok=True)
     for name in os.listdir(folder):
-        os.replace(os.path.join(folder, name), os.path.join(HERE, "model", name))
-    os.replace(os.path.join(work, "data.json"), os.path.join(HERE, "data.json"))
+        os.replace(os.path.join(folder, name), os.path.join(out, "model", name))
+    os.replace(os.path.join(work, "data.json"), os.path.join(out, "data.json"))
     shutil.rmtree(work)
 
 
-def read_world():
-    folder = os.path.join(HERE, "model")
+def read_world(out):
+    folder = os.path.join(out, "model")
     with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
         model = Llama(json.load(f))
     tensors = safetensors.torch.load_file(os.path.join(folder, "model.safetensors"))
     model.load_state_dict({name: t.float() for name, t in tensors.items()})
     with open(os.path.join(folder, "tokenizer.model"), "rb") as f:
         encoder = Encoder(f.read())
-    with open(os.path.join(HERE, "data.json"), encoding="utf-8") as f:
+    with open(os.path.join(out, "data.json"), encoding="utf-8") as f:
         return model, encoder, json.load(f)
 
 
 # ---- the commands ----------------------------------------------------------------------------------------------------
 
 
-def check():
-    model, encoder, records = read_world()
-    world = make_world()
+def check(args):
+    model, encoder, records = read_world(args.out)
+    world = make_world(args.scale)
     if records != make_records(world):
         sys.exit("data.json is not what this script makes: make it anew, or restore it")
     print_table(model, encoder, world, records)
     print()
-    print_counts(model, encoder, world, records)
+    print_counts(model, encoder, world, records, args.out)
 
 
-def make():
-    world = make_world()
+def make(args):
+    world = make_world(args.scale)
     records = make_records(world)
+    os.makedirs(args.out, exist_ok=True)
+    if args.data_only:
+        write_records(records, args.out)
+        return
     tokenizer_bytes = make_tokenizer(world)
     encoder = Encoder(tokenizer_bytes)
     for r in records:  # what Encoder.sequence relies on
         text = r["src"] + " " + r["alt"]
         assert encoder.sp.encode(text) == encoder.pieces(r["src"]) + encoder.pieces(r["alt"]), text
     start = time.time()
-    model = train(world, encoder)
+    model = train(world, encoder, args.steps)
     print(f"trained in {time.time() - start:.0f} s; torch {torch.__version__}, sentencepiece {sentencepiece.__version__}")
-    write_world(model, tokenizer_bytes, records)
-    check()
+    write_world(model, tokenizer_bytes, records, args.out)
+    check(args)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="score model/ and data.json as they lie on disk")
+    parser.add_argument("--out", default=HERE, help="folder of model/ and data.json (default: this script's)")
+    parser.add_argument("--scale", type=float, default=1.0, help="times as many people, books and towns (default 1)")
+    parser.add_argument("--data-only", action="store_true", help="write data.json and train nothing")
+    parser.add_argument("--steps", type=int, default=STEPS,
+                        help=f"updates of training, more than {WARM_UP} (default {STEPS})")
     parser.add_argument("--threads", type=int, default=2, help="threads for PyTorch (default 2)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    check() if args.check else make()
+    check(args) if args.check else make(args)
 
 
 if __name__ == "__main__":

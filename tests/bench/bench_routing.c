@@ -1,7 +1,8 @@
 /*
- * What a route costs: every router mode with 100 to 3,000 edits behind it, 100 an expert, on random features of width
- * D (argument; default 128). Prints what is kept for an edit, and the time of a prompt's route once its feature is
- * there (the feature is a row that evaluation computes anyway). `stable` is nearest with its null route.
+ * What a route costs: every router mode with 300 to 3,000 edits behind it, on random features.
+ * bench_routing [WIDTH [EDITS_AN_EXPERT [KEY_DIM]]], default 128 100 and a quarter of the width. Prints what is kept
+ * for an edit, and the time of a prompt's route once its feature is there (the feature is a row that evaluation
+ * computes anyway). `stable` is nearest with its null route.
  */
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
@@ -29,7 +30,7 @@ typedef struct bench {
     float *e; /* [MAX_EDIT + PROMPTS, d] */
     lemoe_item *items;
     int64_t *item_of;
-    int64_t d, n_edit;
+    int64_t d, per_expert, key_dim, n_edit;
     double store_seconds;
 } bench;
 
@@ -42,15 +43,16 @@ static lemoe_status open_bench(lemoe_router_mode mode, bool null, bench *b) {
     b->config = (lemoe_config){.seed = 1};
     b->config.lemoe.router = mode;
     b->config.lemoe.router_init = LEMOE_ROUTER_INIT_FAN_IN;
-    b->config.lemoe.key_dim = b->d / 4;
+    b->config.lemoe.key_dim = b->key_dim;
     b->config.lemoe.router_steps = 1; /* what fitting costs is not asked here */
     b->config.lemoe.gate = mode <= LEMOE_ROUTER_PER_EXPERT_PROJ ? LEMOE_GATE_RAW : LEMOE_GATE_RENORM;
     LEMOE_TRY(lemoe_arena_create(b->device, BLOCK, &b->run_arena));
     LEMOE_TRY(lemoe_arena_create(b->device, BLOCK, &b->batch_arena));
     LEMOE_TRY(lemoe_arena_create(b->device, BLOCK, &b->step_arena));
     LEMOE_TRY(lemoe_anchors_create(b->run_arena, MAX_EDIT, b->d, &b->anchors));
-    lemoe_router_context context = {&b->config,    b->device, b->run_arena,          b->batch_arena,
-                                    b->step_arena, b->d,      MAX_EDIT / PER_EXPERT, &b->anchors};
+    lemoe_router_context context = {
+        &b->config, b->device, b->run_arena, b->batch_arena, b->step_arena, b->d, MAX_EDIT / b->per_expert + 1,
+        &b->anchors};
     b->ops = lemoe_router_find(mode);
     b->has_null = null;
     b->has_anchors = b->ops->needs_anchors || null;
@@ -69,12 +71,12 @@ static void close_bench(bench *b) {
 
 /* A batch of edits: what the editor does beside training. The genuine pairs are the features of other edits. */
 static lemoe_status store(bench *b, int64_t n) {
-    int64_t first = b->n_edit, pair[PER_EXPERT];
+    int64_t first = b->n_edit, pair[MAX_EDIT];
     lemoe_units units = units_at(b, first, n);
     LEMOE_TRY(b->ops->add_expert(b->router));
     if (b->ops->end_batch) LEMOE_TRY(b->ops->end_batch(b->router, &units));
     double began = bench_seconds();
-    if (b->has_anchors) LEMOE_TRY(lemoe_anchors_add(&b->anchors, units.e, n, first / PER_EXPERT, b->step_arena));
+    if (b->has_anchors) LEMOE_TRY(lemoe_anchors_add(&b->anchors, units.e, n, first / b->per_expert, b->step_arena));
     for (int64_t i = 0; i < n; i++) pair[i] = first + n - 1 - i;
     for (int g = 0; g < GENUINE && b->has_null; g++)
         LEMOE_TRY(lemoe_anchors_add_genuine(&b->anchors, units.e, pair, n));
@@ -120,12 +122,15 @@ static int64_t bytes_kept(const bench *b) {
 }
 
 static lemoe_status measure(const char *name, lemoe_router_mode mode, bool null, bench *b) {
-    static const int64_t counts[] = {100, 300, 1000, MAX_EDIT};
+    static const int64_t counts[] = {300, 1000, MAX_EDIT};
     lemoe_status status = LEMOE_OK;
     double seconds = 0;
     LEMOE_TRY_GOTO(open_bench(mode, null, b));
     for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
-        while (b->n_edit < counts[c]) LEMOE_TRY_GOTO(store(b, PER_EXPERT));
+        while (b->n_edit < counts[c]) {
+            int64_t left = counts[c] - b->n_edit;
+            LEMOE_TRY_GOTO(store(b, left < b->per_expert ? left : b->per_expert));
+        }
         LEMOE_TRY_GOTO(time_route(b, &seconds));
         printf("| %s | %lld | %lld | %.0f | %.2f | ", name, (long long)b->n_edit, (long long)bytes_kept(b),
                (double)bytes_kept(b) / (double)b->n_edit, 1e6 * seconds);
@@ -151,7 +156,7 @@ static lemoe_status make_features(bench *b) {
     return LEMOE_OK;
 }
 
-static lemoe_status run(int64_t d) {
+static lemoe_status run(int64_t d, int64_t per_expert, int64_t key_dim) {
     static const struct {
         const char *name;
         lemoe_router_mode mode;
@@ -161,16 +166,17 @@ static lemoe_status run(int64_t d) {
         {"per_expert_proj",              LEMOE_ROUTER_PER_EXPERT_PROJ, false},
         {"centroid",                     LEMOE_ROUTER_CENTROID,        false},
         {"fitted",                       LEMOE_ROUTER_FITTED,          false},
+        {"fitted, with a null route",    LEMOE_ROUTER_FITTED,          true },
         {"nearest",                      LEMOE_ROUTER_NEAREST,         false},
         {"stable",                       LEMOE_ROUTER_NEAREST,         true },
     };
-    bench b = {.d = d};
+    bench b = {.d = d, .per_expert = per_expert, .key_dim = key_dim};
     LEMOE_TRY(lemoe_device_open("cpu", 1, &b.device));
     lemoe_status status = make_features(&b);
-    printf("d %lld; %s; 100 edits an expert\n\n"
+    printf("d %lld; %s; %lld edits an expert, key_dim %lld\n\n"
            "| router | edits | bytes kept | bytes an edit | us a prompt | us an edit, storing it |\n"
            "|---|---|---|---|---|---|\n",
-           (long long)d, lemoe_device_domain(b.device));
+           (long long)d, lemoe_device_domain(b.device), (long long)per_expert, (long long)key_dim);
     for (size_t c = 0; c < sizeof cases / sizeof cases[0] && status == LEMOE_OK; c++)
         status = measure(cases[c].name, cases[c].mode, cases[c].null, &b);
     lemoe_mem_free(b.e);
@@ -180,8 +186,13 @@ static lemoe_status run(int64_t d) {
     return status;
 }
 
+static int64_t argument(int argc, char **argv, int at, int64_t otherwise) {
+    return argc > at ? strtoll(argv[at], NULL, 10) : otherwise;
+}
+
 int main(int argc, char **argv) {
-    lemoe_status status = run(argc > 1 ? strtoll(argv[1], NULL, 10) : 128);
+    int64_t d = argument(argc, argv, 1, 128);
+    lemoe_status status = run(d, argument(argc, argv, 2, 100), argument(argc, argv, 3, d / 4));
     if (status != LEMOE_OK) (void)fprintf(stderr, "%s\n", lemoe_error_message());
     return status != LEMOE_OK;
 }
