@@ -214,6 +214,8 @@ void lemoe_config_free(lemoe_sweep_spec *spec);
 /* Local. The resolved configuration of run i. */
 lemoe_status lemoe_config_run(const lemoe_sweep_spec *spec, int64_t i, lemoe_config *out) LEMOE_MUST_CHECK;
 
+/* Local, pure. Whether the planner draws by order.seed. */
+bool lemoe_config_order_is_seeded(const lemoe_config *config);
 /* Local, pure. Whether two configurations take the same edits from the same file, as the same tokens of one tokenizer.
  */
 bool lemoe_config_same_data(const lemoe_config *a, const lemoe_config *b);

@@ -73,21 +73,32 @@ static void name_from_file(const char *path, lemoe_text out) {
     if (length == 0) memcpy(out, "run", 4);
 }
 
+/* What a planner reads besides features; planners that are not named read all of it. */
+static const struct order_reader {
+    const char *planner;
+    bool reads_seed, reads_restarts;
+} order_readers[] = {
+    {"file",         false, false},
+    {"random",       true,  false},
+    {"hierarchical", false, false},
+};
+
+static const struct order_reader *order_reader_of(const lemoe_config *config) {
+    for (size_t i = 0; i < sizeof order_readers / sizeof *order_readers; i++)
+        if (strcmp(config->order.planner, order_readers[i].planner) == 0) return &order_readers[i];
+    return NULL;
+}
+
+bool lemoe_config_order_is_seeded(const lemoe_config *config) {
+    const struct order_reader *reader = order_reader_of(config);
+    return !reader || reader->reads_seed;
+}
+
 /* A key that the planner does not read must not make two runs of one: it takes its default. */
 static void forget_unread_order(lemoe_config *out) {
-    static const struct {
-        const char *planner;
-        bool reads_seed, reads_restarts;
-    } readers[] = {
-        {"file",         false, false},
-        {"random",       true,  false},
-        {"hierarchical", false, false},
-    };
-    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++) {
-        if (strcmp(out->order.planner, readers[i].planner) != 0) continue;
-        if (!readers[i].reads_seed) out->order.seed = 0;
-        if (!readers[i].reads_restarts) out->order.restarts = DEFAULT_RESTARTS;
-    }
+    const struct order_reader *reader = order_reader_of(out);
+    if (reader && !reader->reads_seed) out->order.seed = 0;
+    if (reader && !reader->reads_restarts) out->order.restarts = DEFAULT_RESTARTS;
 }
 
 static lemoe_status derive(const lemoe_config_source *source, lemoe_config_chosen chosen, lemoe_config *out) {

@@ -105,8 +105,7 @@ static lemoe_status check_config(const lemoe_config *config, const lemoe_checked
 static void describe(const lemoe_config *config, lemoe_sweep_run *run) {
     (void)snprintf(run->method, sizeof run->method, "%.31s", config->edit.method);
     const char *planner = config->order.planner;
-    bool is_seeded = strcmp(planner, "file") != 0 && strcmp(planner, "hierarchical") != 0;
-    if (is_seeded)
+    if (lemoe_config_order_is_seeded(config))
         (void)snprintf(run->order, sizeof run->order, "%.20s seed %" PRIu64, planner, config->order.seed);
     else
         (void)snprintf(run->order, sizeof run->order, "%.20s", planner);
