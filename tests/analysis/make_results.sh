@@ -46,11 +46,11 @@ run sweep 2
 configuration scorers ft_m "sweep: {axes: {edit.method: [ft_m]}}" >"$out/scorers.yaml"
 run scorers 1 eval.scorers=[all]
 
-# The same model with numbers that are none at its end, beside the good one.
+# The same model with the largest numbers there are at its end, beside the good one: its logits are none.
 if [[ ! -d $out/damaged ]]; then
     cp -r "$root/configs/quickstart/model" "$out/damaged.part"
     truncate -s -64 "$out/damaged.part/model.safetensors"
-    printf '\xc0\x7f%.0s' {1..32} >>"$out/damaged.part/model.safetensors"
+    printf '\x7f\x7f%.0s' {1..32} >>"$out/damaged.part/model.safetensors"
     mv "$out/damaged.part" "$out/damaged"
 fi
 models="[$root/configs/quickstart/model, $out/damaged]"
