@@ -101,7 +101,7 @@ out:
  */
 static void warn_of_overlap(lemoe_lemoe *e) {
     const lemoe_anchors *a = &e->anchors;
-    bool overlap = a->impostor_level >= a->genuine_level; /* false where one is NaN */
+    bool overlap = a->impostor_level > a->genuine_level; /* false where one is NaN, and of zeros, in planning */
     if (!overlap || e->told_of_overlap || lemoe_comm_rank(lemoe_llama_comm(e->context.model)) > 0) return;
     e->told_of_overlap = true;
     lemoe_log(LEMOE_LOG_WARN,
