@@ -62,6 +62,15 @@ struct lemoe_llama_trace {
     lemoe_tensor row_max, row_sum;   /* [n_target] of the logits */
 };
 
+/* Rows and columns [row, row + n_rows) x [column, column + n_columns) of a whole matrix. */
+typedef struct llama_slice {
+    int64_t row, n_rows, column, n_columns;
+} llama_slice;
+
+/* Local. A slice of a tensor of the file as a tensor of the model's weights, in another type perhaps. */
+lemoe_status llama_copy_slice(lemoe_llama *model, const lemoe_tensor *whole, const llama_slice *s, lemoe_dtype dtype,
+                              lemoe_tensor *out);
+
 /* Local. The active bypass of a layer, or NULL. */
 const lemoe_bypass *llama_bypass_at(const lemoe_llama *model, int64_t layer);
 /* Local. Whether a bypass or tap is registered at that layer, active or not. */

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { WEIGHT_BLOCK_BYTES = 64 << 20, NAME_BYTES = 128 };
+enum { WEIGHT_BLOCK_BYTES = 64 << 20, TENSOR_ROUNDING = 256, NAME_BYTES = 128 };
 typedef long long ll;
 
 /* ---- shares ---- */
@@ -52,77 +52,26 @@ static void take_shares(lemoe_llama *model) {
     model->n_vocab = c->n_vocab - model->vocab_begin < rows ? c->n_vocab - model->vocab_begin : rows;
 }
 
-/* Rows and columns [row, row + n_rows) x [column, column + n_columns) of a whole matrix. */
-typedef struct slice {
-    int64_t row, n_rows, column, n_columns;
-} slice;
-
-static slice slice_of(const lemoe_llama *model, lemoe_matrix matrix) {
+static llama_slice slice_of(const lemoe_llama *model, lemoe_matrix matrix) {
     const lemoe_llama_config *c = &model->config;
     int64_t rank = lemoe_comm_rank(model->comm), tp = lemoe_comm_size(model->comm), d = c->d_head;
     int64_t kv = c->n_kv % tp == 0 ? rank * model->n_kv : rank / (tp / c->n_kv);
     switch (matrix) {
-    case LEMOE_MATRIX_Q: return (slice){rank * model->n_head * d, model->n_head * d, 0, c->d_model};
+    case LEMOE_MATRIX_Q: return (llama_slice){rank * model->n_head * d, model->n_head * d, 0, c->d_model};
     case LEMOE_MATRIX_K:
-    case LEMOE_MATRIX_V: return (slice){kv * d, model->n_kv * d, 0, c->d_model};
-    case LEMOE_MATRIX_O: return (slice){0, c->d_model, rank * model->n_head * d, model->n_head * d};
-    case LEMOE_MATRIX_DOWN: return (slice){0, c->d_model, model->ff_begin, model->n_ff};
-    default: return (slice){model->ff_begin, model->n_ff, 0, c->d_model};
+    case LEMOE_MATRIX_V: return (llama_slice){kv * d, model->n_kv * d, 0, c->d_model};
+    case LEMOE_MATRIX_O: return (llama_slice){0, c->d_model, rank * model->n_head * d, model->n_head * d};
+    case LEMOE_MATRIX_DOWN: return (llama_slice){0, c->d_model, model->ff_begin, model->n_ff};
+    default: return (llama_slice){model->ff_begin, model->n_ff, 0, c->d_model};
     }
 }
 
 /* ---- from the file into memory ---- */
 
-/* One row of the slice in the wanted type. Goes through aligned scratch: a file may place its data anywhere. */
-static void convert_row(const lemoe_tensor *whole, const slice *s, int64_t row, lemoe_dtype dtype, void *scratch,
-                        float *wide, void *out) {
-    size_t item_bytes = lemoe_dtype_bytes(whole->dtype), n_bytes = (size_t)s->n_columns * item_bytes;
-    const char *from =
-        (const char *)whole->data + ((size_t)((s->row + row) * whole->shape[1] + s->column)) * item_bytes;
-    memcpy(scratch, from, n_bytes);
-    if (whole->dtype == dtype) {
-        memcpy(out, scratch, n_bytes);
-        return;
-    }
-    lemoe_dtype_to_f32(whole->dtype, scratch, s->n_columns, wide);
-    lemoe_dtype_from_f32(dtype, wide, s->n_columns, out);
-}
-
-/* What is beyond a narrower type became infinite in it. */
-static lemoe_status check_row(const lemoe_tensor *whole, const slice *s, int64_t row, lemoe_dtype dtype,
-                              const float *wide, const void *converted) {
-    int64_t bad = whole->dtype == dtype ? -1 : lemoe_dtype_find_nonfinite(dtype, converted, s->n_columns);
-    LEMOE_CHECK(bad < 0, LEMOE_ERR_NUMERIC, "%g at [%lld, %lld] is beyond %s; set model.dtype to bf16 or fp32",
-                (double)wide[bad], (ll)(s->row + row), (ll)(s->column + bad), lemoe_dtype_name(dtype));
-    return LEMOE_OK;
-}
-
-static lemoe_status copy_slice(lemoe_llama *model, const lemoe_tensor *whole, const slice *s, lemoe_dtype dtype,
-                               lemoe_tensor *out) {
-    lemoe_status status = LEMOE_OK;
-    void *scratch = NULL, *row_out = NULL;
-    float *wide = NULL;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(s->n_columns, sizeof(double), &scratch));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(s->n_columns, sizeof(double), &row_out));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(s->n_columns, sizeof *wide, &wide));
-    LEMOE_TRY_GOTO(lemoe_arena_matrix(model->weights, dtype, s->n_rows, s->n_columns, out));
-    for (int64_t r = 0; r < s->n_rows; r++) {
-        lemoe_tensor row = lemoe_tensor_rows(*out, r, 1);
-        convert_row(whole, s, r, dtype, scratch, wide, row_out);
-        LEMOE_TRY_GOTO(check_row(whole, s, r, dtype, wide, row_out));
-        LEMOE_TRY_GOTO(lemoe_device_upload(model->device, row.data, row_out, lemoe_tensor_bytes(&row)));
-    }
-out:
-    lemoe_mem_free(scratch);
-    lemoe_mem_free(row_out);
-    lemoe_mem_free(wide);
-    return status;
-}
-
 /* A slice as a view of the mapped file where type, layout, alignment and device allow: ranks of a node share its pages.
  */
-static lemoe_status load_slice(lemoe_llama *model, const char *name, int64_t rows, int64_t columns, const slice *s,
-                               lemoe_tensor *out) {
+static lemoe_status load_slice(lemoe_llama *model, const char *name, int64_t rows, int64_t columns,
+                               const llama_slice *s, lemoe_tensor *out) {
     lemoe_tensor whole;
     if (!model->file) return lemoe_arena_matrix(model->weights, model->dtype, s->n_rows, s->n_columns, out);
     LEMOE_TRY(lemoe_safetensors_get(model->file, name, 2, (int64_t[]){rows, columns}, &whole));
@@ -132,7 +81,7 @@ static lemoe_status load_slice(lemoe_llama *model, const char *name, int64_t row
         *out = lemoe_tensor_rows(whole, s->row, s->n_rows);
         return LEMOE_OK;
     }
-    lemoe_status status = copy_slice(model, &whole, s, model->dtype, out);
+    lemoe_status status = llama_copy_slice(model, &whole, s, model->dtype, out);
     if (status == LEMOE_ERR_NUMERIC) lemoe_error_prefix("tensor %s", name);
     return status;
 }
@@ -143,8 +92,8 @@ static lemoe_status load_norm(lemoe_llama *model, const char *name, lemoe_tensor
     if (!model->file) return lemoe_arena_vector(model->weights, LEMOE_F32, d, out);
     LEMOE_TRY(lemoe_safetensors_get(model->file, name, 1, &d, &whole));
     whole = lemoe_tensor_2d(whole.data, whole.dtype, 1, d);
-    slice s = {0, 1, 0, d};
-    LEMOE_TRY(copy_slice(model, &whole, &s, LEMOE_F32, out));
+    llama_slice s = {0, 1, 0, d};
+    LEMOE_TRY(llama_copy_slice(model, &whole, &s, LEMOE_F32, out));
     *out = lemoe_tensor_1d(out->data, LEMOE_F32, d);
     return LEMOE_OK;
 }
@@ -172,7 +121,7 @@ static lemoe_status load_layer(lemoe_llama *model, int64_t layer) {
     LEMOE_TRY(load_norm(model, name, &l->ffn_norm));
     for (int m = 0; m < LEMOE_MATRIX_COUNT; m++) {
         int64_t rows = 0, columns = 0;
-        slice s = slice_of(model, (lemoe_matrix)m);
+        llama_slice s = slice_of(model, (lemoe_matrix)m);
         whole_shape(&model->config, (lemoe_matrix)m, &rows, &columns);
         (void)snprintf(name, sizeof name, "model.layers.%lld.%s.weight", (ll)layer, matrix_name[m]);
         LEMOE_TRY(load_slice(model, name, rows, columns, &s, &l->matrix[m]));
@@ -194,11 +143,19 @@ static lemoe_status make_inv_freq(lemoe_llama *model) {
     return status;
 }
 
+/* A device's memory is taken in one piece, so that nothing is left over between matrices; on the CPU little is copied,
+ * and what is left over of a block costs nothing. */
+static size_t block_bytes(const lemoe_llama *model) {
+    int64_t n_tensor = (LEMOE_MATRIX_COUNT + 2) * model->config.n_layer + 4;
+    int64_t share = lemoe_llama_share_bytes(&model->config, model->dtype, lemoe_comm_size(model->comm));
+    if (lemoe_device_is_planning(model->device)) return LEMOE_PLANNING_BLOCK_BYTES;
+    return lemoe_device_is_host(model->device) ? WEIGHT_BLOCK_BYTES : (size_t)(share + n_tensor * TENSOR_ROUNDING);
+}
+
 static lemoe_status load_weights(lemoe_llama *model) {
     const lemoe_llama_config *c = &model->config;
-    slice vocabulary = {model->vocab_begin, model->n_vocab, 0, c->d_model};
-    size_t block_bytes = lemoe_device_is_planning(model->device) ? LEMOE_PLANNING_BLOCK_BYTES : WEIGHT_BLOCK_BYTES;
-    LEMOE_TRY(lemoe_arena_create(model->device, block_bytes, &model->weights));
+    llama_slice vocabulary = {model->vocab_begin, model->n_vocab, 0, c->d_model};
+    LEMOE_TRY(lemoe_arena_create(model->device, block_bytes(model), &model->weights));
     LEMOE_TRY(load_slice(model, "model.embed_tokens.weight", c->n_vocab, c->d_model, &vocabulary, &model->embed));
     model->lm_head = model->embed;
     if (!c->tied_embeddings)

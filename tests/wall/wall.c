@@ -1,6 +1,7 @@
 #define _DEFAULT_SOURCE /* MAP_ANONYMOUS, MAP_NORESERVE */
 #include "tests/wall/wall.h"
 
+#include "kernels/base/mem.h"
 #include "kernels/ops_table.h"
 
 #include <stdio.h>
@@ -88,7 +89,6 @@ static lemoe_status wall_upload(lemoe_device *device, void *to, const void *from
     memmove(through(to), host(from_host), n_bytes);
     wall_count.n_upload++;
     wall_count.upload_bytes += n_bytes;
-    if (n_bytes > wall_count.largest_upload) wall_count.largest_upload = n_bytes;
     return LEMOE_OK;
 }
 
@@ -99,6 +99,28 @@ static lemoe_status wall_download(lemoe_device *device, void *to_host, const voi
     wall_count.n_download++;
     wall_count.download_bytes += n_bytes;
     return LEMOE_OK;
+}
+
+/* "Pinned" memory, with its size in front. */
+enum { SIZE_ROOM = 64 };
+
+static lemoe_status wall_host_alloc(lemoe_device *device, size_t n_bytes, void **out) {
+    char *block = NULL;
+    (void)device;
+    LEMOE_TRY(lemoe_mem_alloc((int64_t)n_bytes + SIZE_ROOM, 1, &block));
+    memcpy(block, &n_bytes, sizeof n_bytes);
+    *out = block + SIZE_ROOM;
+    wall_count.host_bytes += n_bytes;
+    if (wall_count.host_bytes > wall_count.most_host_bytes) wall_count.most_host_bytes = wall_count.host_bytes;
+    return LEMOE_OK;
+}
+
+static void wall_host_free(lemoe_device *device, void *block) {
+    size_t n_bytes = 0;
+    (void)device;
+    memcpy(&n_bytes, (char *)block - SIZE_ROOM, sizeof n_bytes);
+    wall_count.host_bytes -= n_bytes;
+    lemoe_mem_free((char *)block - SIZE_ROOM);
 }
 
 static lemoe_status wall_copy(lemoe_device *device, void *to, const void *from, size_t n_bytes) {
@@ -133,6 +155,8 @@ static const lemoe_memory_ops wall_memory_ops = {
     .zero = wall_zero,
     .sync = wall_sync,
     .mem_info = wall_mem_info,
+    .host_alloc = wall_host_alloc,
+    .host_free = wall_host_free,
 };
 
 /* ---- operations: the CPU's, on translated tensors ---- */

@@ -16,7 +16,8 @@
 /* What went through the wall since the counts were set to zero, of all devices of the process. */
 typedef struct wall_counts {
     int64_t n_upload, n_download, n_op, n_alloc;
-    size_t upload_bytes, download_bytes, largest_upload;
+    size_t upload_bytes, download_bytes;
+    size_t host_bytes, most_host_bytes; /* of lemoe_device_host_alloc: now, and the most there were */
 } wall_counts;
 
 extern wall_counts wall_count;
