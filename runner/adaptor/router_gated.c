@@ -7,6 +7,7 @@
  * replay over the stored features of earlier batches.
  */
 #include "kernels/base/mem.h"
+#include "kernels/planning.h"
 #include "runner/adaptor/router_keys.h"
 
 static lemoe_status open_shared(const lemoe_router_context *context, void **router) {
@@ -107,12 +108,17 @@ static lemoe_status mark_newest(const lemoe_router_keys *k, lemoe_tensor out) {
     return status;
 }
 
+/* Whoever plans for a device that is not the host plans for one that can capture. */
+static bool leaves_host_out(const lemoe_device *device) {
+    return lemoe_device_can_capture(device) || (lemoe_device_is_planning(device) && !lemoe_device_is_host(device));
+}
+
 /* Scores of several projections meet on the host (router_keys.c), and so does a softmax of routes that are chosen. */
 static lemoe_status hold_forced(void *router, const lemoe_units *units, lemoe_arena *arena, void **held) {
     lemoe_router_keys *k = router;
     held_gates *h = NULL;
     *held = NULL;
-    if (k->per_expert || !is_raw(k) || !lemoe_device_can_capture(k->context.device)) return LEMOE_OK;
+    if (k->per_expert || !is_raw(k) || !leaves_host_out(k->context.device)) return LEMOE_OK;
     LEMOE_TRY(lemoe_arena_host(arena, sizeof *h, &h));
     LEMOE_TRY(lemoe_arena_host(arena, sizeof *h->pass, &h->pass));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, units->n, units->d, &h->e));

@@ -17,6 +17,7 @@ typedef struct tiny_editor {
     lemoe_step_record steps[EDITOR_MAX_STEPS];
     int64_t n_step;
     lemoe_status step_status; /* what the log answers */
+    bool launches_plainly;    /* set before it is opened */
 } tiny_editor;
 
 static inline lemoe_status tiny_editor_log(void *context, const lemoe_step_record *record) {
@@ -53,7 +54,8 @@ static inline lemoe_status tiny_editor_open(tiny_world *w, tiny_editor *e) {
                                         .step_arena = e->step_arena,
                                         .n_batch = EDITOR_BATCHES,
                                         .batch_size = EDITOR_BATCH_SIZE,
-                                        .micro_batch_tokens = 1000};
+                                        .micro_batch_tokens = 1000,
+                                        .launches_plainly = e->launches_plainly};
     LEMOE_TRY(e->ops->check(&e->config, lemoe_llama_config_of(w->model)));
     LEMOE_TRY(e->ops->open(&e->context, &e->editor));
     return tiny_world_fill(w, lemoe_llama_cut(w->model));

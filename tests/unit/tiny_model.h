@@ -14,6 +14,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct tiny_shape {
@@ -153,11 +154,17 @@ typedef struct tiny_world {
     tiny_text text;
 } tiny_world;
 
+/* LEMOE_TEST_DEVICE, or the CPU. */
+static inline const char *tiny_device_kind(void) {
+    const char *kind = getenv("LEMOE_TEST_DEVICE");
+    return kind ? kind : "cpu";
+}
+
 /* Collective on comm. Opens the folder's model in a storage type. */
 static inline lemoe_status tiny_world_open(const char *folder, const tiny_shape *shape, lemoe_dtype dtype,
                                            lemoe_comm *comm, tiny_world *w) {
     *w = (tiny_world){.comm = comm};
-    LEMOE_TRY(lemoe_device_open("cpu", 1, &w->device));
+    LEMOE_TRY(lemoe_device_open(tiny_device_kind(), 1, &w->device));
     LEMOE_TRY(lemoe_comm_attach(comm, w->device, ""));
     LEMOE_TRY(lemoe_arena_create(w->device, 1 << 20, &w->arena));
     lemoe_llama_args args = {folder, dtype, w->device, comm};
