@@ -1,4 +1,4 @@
-/* Which GPU a rank takes, and what parallel.device means; a launch chooses for itself. */
+/* Which GPU a rank takes, and what parallel.device means; tests/e2e/cuda_host.sh has a whole launch. */
 #include "runner/sweep/devices.h"
 #include "tests/unit/fixture.h"
 

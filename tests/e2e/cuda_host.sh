@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# cuda_host.sh PROGRAM MODULE: whole runs on the CUDA module's kernels, emulated on the CPU (tests/cuda_host). One rank,
+# and two that share the device, so that their reductions pass through the host: scores and routes are the CPU's but
+# for near-ties, NLLs within the limits of compare_ranks.py; the same command gives the same bits; what does not fit
+# the device's memory fails by itself.
+set -euo pipefail
+module=$(realpath "$2")
+. "$(dirname "$0")/common.sh"
+
+tiny=(data.edits=4 edit.batch_size=2 edit.method=lemoe lemoe.max_steps=3 lemoe.stop_loss=0 eval.milestones=0)
+methods=(lemoe-paper lemoe-stable)
+
+# on DEVICE RANKS FOLDER [ARGUMENTS...]
+on() {
+    LEMOE_CUDA_MODULE=$module run "$2" "$quickstart" "${tiny[@]}" --device "$1" parallel.tensor="$2" output.dir="$3" "${@:4}"
+}
+
+on cpu 1 cpu
+on auto 1 cuda # there is one
+grep -q 'devices: rank 0 on GPU 0 (emulated device' log || fail "no line about the device: $(cat log)"
+on cuda 2 staged
+grep -q 'devices: rank 0 on GPU 0, rank 1 on GPU 0' log || fail "no line about the devices: $(cat log)"
+on cuda 1 again
+for method in "${methods[@]}"; do
+    for folder in cuda staged; do
+        "$python" "$here/compare_ranks.py" "$(run_file cpu "$method")" "$(run_file "$folder" "$method")"
+    done
+    "$python" "$here/compare_h5.py" --ignore-attribute config_yaml "$(run_file cuda "$method")" \
+        "$(run_file again "$method")" || fail "$method: two runs of one command differ" # their folders do as well
+done
+
+# Refused before anything is allocated, by both ranks, and the launch says which run failed and why.
+status=0
+LEMOE_CUDA_MODULE=$module LEMOE_CUDA_HOST_BYTES=40000000 mpirun -n 2 "$program" "$quickstart" "${tiny[@]}" --device cuda \
+    parallel.tensor=2 output.dir=none >table 2>log </dev/null || status=$?
+[ "$status" = 2 ] || fail "exit status $status without memory: $(cat log)"
+grep -q 'MB are free' table || fail "not said: $(cat table log)"
+
+# No device at all: refused for cuda, with nothing written; the CPU for auto, and one line.
+status=0
+LEMOE_CUDA_MODULE=$module LEMOE_CUDA_HOST_DEVICES=0 "$program" "$quickstart" --device cuda output.dir=nothing \
+    >table 2>log </dev/null || status=$?
+[ "$status" = 1 ] && [ ! -e nothing ] && [ "$(wc -l <log)" = 1 ] || fail "exit status $status without a device: $(cat log)"
+LEMOE_CUDA_MODULE=$module LEMOE_CUDA_HOST_DEVICES=0 "$program" "$quickstart" --dry-run output.dir=nothing >table 2>log </dev/null
+grep -q 'device: the CPU, as there is no GPU: ' table log || fail "auto does not say what it took: $(cat table log)"
+echo "cuda_host: ${#methods[@]} runs on 1 and 2 ranks"
