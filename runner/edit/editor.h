@@ -17,12 +17,12 @@
 typedef struct lemoe_editor_context {
     const lemoe_config *config;
     lemoe_llama *model;
-    lemoe_arena *run_arena;   /* until the run ends: adaptor, stored features */
-    lemoe_arena *batch_arena; /* until a batch's training ends: optimiser state, packs. The edit loop resets it */
-    lemoe_arena *step_arena;  /* scratch: whoever uses it marks and resets */
-    int64_t n_batch, batch_size;
-    int64_t micro_batch_tokens; /* resolved */
-    bool launches_plainly;      /* every operation on its own, also where the device could replay a captured step */
+    lemoe_arena *run_arena;      /* until the run ends: adaptor, stored features */
+    lemoe_arena *batch_arena;    /* until a batch's training ends: optimiser state, packs. The edit loop resets it */
+    lemoe_arena *step_arena;     /* scratch: whoever uses it marks and resets */
+    int64_t n_batch, batch_size; /* batch_size: the most edits a batch has */
+    int64_t micro_batch_tokens;  /* resolved */
+    bool launches_plainly;       /* every operation on its own, also where the device could replay a captured step */
     lemoe_tick *tick;
 } lemoe_editor_context;
 

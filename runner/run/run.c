@@ -55,7 +55,8 @@ static lemoe_status create_arenas(run *r) {
 }
 
 static lemoe_status open_editor_here(run *r) {
-    int64_t n_edit = r->world->stream->n_edit, size = r->config->edit.batch_size;
+    int64_t n_edit = r->world->stream->n_edit;
+    int64_t size = r->config->edit.batch_size < n_edit ? r->config->edit.batch_size : n_edit;
     int64_t micro = r->config->parallel.micro_batch_tokens;
     r->ops = lemoe_editor_find(r->config->edit.method);
     LEMOE_CHECK(r->ops, LEMOE_ERR_CONFIG, "edit.method: there is no editor '%s'", r->config->edit.method);

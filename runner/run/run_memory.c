@@ -11,12 +11,13 @@ static const int64_t program_bytes = 64 << 20;
 
 /* Every shape occurs in one pass over the minibatches, and what comes back from the device is zero: the rest of the
  * updates would repeat it. */
-static void shorten(const lemoe_config *config, lemoe_config *out) {
+static void shorten(const lemoe_config *config, int64_t n_edit, lemoe_config *out) {
+    int64_t size = config->edit.batch_size < n_edit ? config->edit.batch_size : n_edit;
     lemoe_training_config *const training[] = {&out->lemoe.training, &out->moe.training, &out->ft_m.training};
     *out = *config;
     for (size_t i = 0; i < sizeof training / sizeof *training; i++) {
         int64_t minibatch = training[i]->minibatch;
-        int64_t pass = minibatch > 0 ? (config->edit.batch_size + minibatch - 1) / minibatch : 1;
+        int64_t pass = minibatch > 0 ? (size + minibatch - 1) / minibatch : 1;
         if (training[i]->max_steps > pass) training[i]->max_steps = pass;
     }
     if (out->lemoe.router_steps > 1) out->lemoe.router_steps = 1;
@@ -90,7 +91,7 @@ lemoe_status lemoe_run_plan_memory(const lemoe_run_memory_args *args, lemoe_run_
     lemoe_world_plan_args plan = {args->shape, args->config->model.dtype, args->stream, args->like_host};
     *out = (lemoe_run_memory){0};
     LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *config, &config));
-    shorten(args->config, config);
+    shorten(args->config, args->stream->n_edit, config);
     LEMOE_TRY_GOTO(lemoe_comm_planning(0, (int)args->tensor_parallel, &comm));
     LEMOE_TRY_GOTO(lemoe_world_open_planning(comm, &plan, &world));
     LEMOE_TRY_GOTO(measure(args, world, config, out));
