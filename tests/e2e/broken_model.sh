@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# A model whose weights hold a NaN: its run fails and says so, the run of the good model beside it is completed, exit
-# status 2.
+# A model whose weights are numbers, but so large that its answers are none: its run fails and says so, the run of the
+# good model beside it is completed, exit status 2.
 set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 cp -r "$root/configs/quickstart/model" good
 cp -r good broken
-# The last two bytes of the file are the last weight: 0x7fc0, a NaN in bf16.
-size=$(stat -c %s broken/model.safetensors)
-printf '\300\177' | dd of=broken/model.safetensors bs=1 seek=$((size - 2)) conv=notrunc status=none
+# The file ends with the last norm; 0x7f7f is the largest number of bf16. (NaN in weights is refused before the start.)
+truncate -s -64 broken/model.safetensors
+printf '\x7f\x7f%.0s' {1..32} >>broken/model.safetensors
 cat >sweep.yaml <<YAML
 data: {path: $root/configs/quickstart/data.json, edits: 8}
 edit: {method: none, batch_size: 4}

@@ -36,6 +36,11 @@ run() {
     }
 }
 
+# The scores that a launch printed, without what it says of its own estimates and times behind them: scores table.
+scores() {
+    sed '/^results: /q' "$1"
+}
+
 # The run file of a method in an output folder: run_file out moe, run_file out lemoe-paper.
 run_file() {
     local files=("$1"/runs/*-"$2"-s*.h5)

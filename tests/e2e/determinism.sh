@@ -8,7 +8,7 @@ for turn in first second; do
     mkdir "$turn"
     (cd "$turn" && run 2 "$quickstart" "${small[@]}" parallel.tensor=2 order.planner=kmeans output.dir=out)
 done
-cmp first/table second/table
+cmp <(scores first/table) <(scores second/table)
 for method in "${methods[@]}"; do
     file=$(run_file first/out "$method")
     other=second/${file#first/}
