@@ -144,7 +144,7 @@ def draw_predicted(frame: pd.DataFrame):
         axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title=name, xlabel="predicted", ylabel="measured")
         axis.set_aspect("equal")
         style.plain_log_ticks(axis)
-    style.legend_below(figure, axes, columns=5)
+    style.legend_below(figure, axes, columns=5 if len(quantities) > 1 else 3)  # as many as the figure is wide for
     return figure
 
 
