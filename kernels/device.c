@@ -79,8 +79,7 @@ lemoe_status lemoe_device_check_products(const char *kind, lemoe_products produc
     const lemoe_backend *backend = NULL;
     if (products == LEMOE_PRODUCTS_F32) return LEMOE_OK;
     LEMOE_TRY(find_backend(kind, false, &backend));
-    LEMOE_CHECK(backend->check_bf16_products, LEMOE_ERR_UNSUPPORTED,
-                "a device of kind %s multiplies weights as they are stored: there is no choice of products", kind);
+    LEMOE_CHECK(backend->check_bf16_products, LEMOE_ERR_UNSUPPORTED, "devices of kind %s multiply no bf16", kind);
     return backend->check_bf16_products();
 }
 

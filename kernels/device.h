@@ -51,8 +51,8 @@ lemoe_status lemoe_device_open_at(const char *kind, int index, int n_threads, le
 /* Local. Whoever opened it closes it, after everything that lies on it is given back. NULL is fine. */
 void lemoe_device_close(lemoe_device *device);
 
-/* Local. Whether devices of a kind can compute products with bf16 weights that way. Errors: UNSUPPORTED, saying what is
- * lacking: the instructions, the library, or the choice (a GPU has none: it multiplies weights as they are stored). */
+/* Local. Whether devices of a kind can compute products that way. Errors: UNSUPPORTED, saying what is lacking: the
+ * instructions, the library. */
 lemoe_status lemoe_device_check_products(const char *kind, lemoe_products products) LEMOE_MUST_CHECK;
 /* Local. How this device computes them, from its opening on LEMOE_PRODUCTS_F32; once, before the first operation, and
  * part of the domain. Errors: as lemoe_device_check_products. */

@@ -59,22 +59,18 @@ lemoe_status lemoe_op_matmul(lemoe_device *device, const lemoe_matmul_args *args
     return device->compute->matmul(device, args);
 }
 
-lemoe_status lemoe_op_linear(lemoe_device *device, lemoe_tensor x, lemoe_tensor w, lemoe_tensor y, bool accumulate) {
-    lemoe_matmul_args args = {x, w, y, false, true, 1.0f, accumulate ? 1.0f : 0.0f};
-    return lemoe_op_matmul(device, &args);
-}
-
-lemoe_status lemoe_op_linear_dx(lemoe_device *device, lemoe_tensor dy, lemoe_tensor w, lemoe_tensor dx,
-                                bool accumulate) {
-    lemoe_matmul_args args = {dy, w, dx, false, false, 1.0f, accumulate ? 1.0f : 0.0f};
-    return lemoe_op_matmul(device, &args);
-}
-
-lemoe_status lemoe_op_linear_dw(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dw,
-                                bool accumulate) {
-    lemoe_matmul_args args = {dy, x, dw, true, false, 1.0f, accumulate ? 1.0f : 0.0f};
-    return lemoe_op_matmul(device, &args);
-}
+/* y = x W^T, dx = dy W, dw = dy^T x, each in one of two precisions. */
+#define LINEAR(name, trans_a, trans_b, exact)                                                                          \
+    lemoe_status name(lemoe_device *device, lemoe_tensor a, lemoe_tensor b, lemoe_tensor c, bool accumulate) {         \
+        lemoe_matmul_args args = {a, b, c, trans_a, trans_b, 1.0f, accumulate ? 1.0f : 0.0f, exact};                   \
+        return lemoe_op_matmul(device, &args);                                                                         \
+    }
+LINEAR(lemoe_op_linear, false, true, false)
+LINEAR(lemoe_op_linear_dx, false, false, false)
+LINEAR(lemoe_op_linear_dw, true, false, false)
+LINEAR(lemoe_op_exact_linear, false, true, true)
+LINEAR(lemoe_op_exact_linear_dx, false, false, true)
+LINEAR(lemoe_op_exact_linear_dw, true, false, true)
 
 /* ---- elementwise ---- */
 

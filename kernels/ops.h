@@ -19,11 +19,13 @@ extern "C" {
 /* ---- dense ------------------------------------------------------------------------------------------------------- */
 
 /* c[m,n] = alpha * op(a) op(b) + beta * c, op = transpose where the flag is set. a and c fp32; b fp32, bf16 or fp16 (a
- * frozen weight: products accumulate in fp32). beta = 0 overwrites c whatever it held. m = 0 is a no-op. */
+ * frozen weight: products accumulate in fp32). beta = 0 overwrites c whatever it held. m = 0 is a no-op. What the
+ * operands are rounded to before depends on lemoe_device_set_products; exact: to nothing. */
 typedef struct lemoe_matmul_args {
     lemoe_tensor a, b, c;
     bool trans_a, trans_b;
     float alpha, beta;
+    bool exact;
 } lemoe_matmul_args;
 lemoe_status lemoe_op_matmul(lemoe_device *device, const lemoe_matmul_args *args) LEMOE_MUST_CHECK;
 /* The three products of a linear layer y = x W^T, W[n_out, n_in]:
@@ -34,6 +36,13 @@ lemoe_status lemoe_op_linear_dx(lemoe_device *device, lemoe_tensor dy, lemoe_ten
                                 bool accumulate) LEMOE_MUST_CHECK;
 lemoe_status lemoe_op_linear_dw(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dw,
                                 bool accumulate) LEMOE_MUST_CHECK;
+/* The same, exact: for scores that decide where something goes, and their gradients. They are small. */
+lemoe_status lemoe_op_exact_linear(lemoe_device *device, lemoe_tensor x, lemoe_tensor w, lemoe_tensor y,
+                                   bool accumulate) LEMOE_MUST_CHECK;
+lemoe_status lemoe_op_exact_linear_dx(lemoe_device *device, lemoe_tensor dy, lemoe_tensor w, lemoe_tensor dx,
+                                      bool accumulate) LEMOE_MUST_CHECK;
+lemoe_status lemoe_op_exact_linear_dw(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dw,
+                                      bool accumulate) LEMOE_MUST_CHECK;
 
 /* ---- elementwise ------------------------------------------------------------------------------------------------- */
 

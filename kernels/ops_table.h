@@ -161,7 +161,7 @@ typedef struct lemoe_backend {
     lemoe_status (*count)(int *out);
     lemoe_status (*describe)(int index, lemoe_device_info *out);
     void (*describe_libraries)(lemoe_device_libraries *out);
-    /* optional: whether bf16 weights can be multiplied as they are; without, the kind has no such choice */
+    /* optional: whether products can be LEMOE_PRODUCTS_BF16; without, they cannot */
     lemoe_status (*check_bf16_products)(void);
 } lemoe_backend;
 

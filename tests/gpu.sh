@@ -127,10 +127,15 @@ same() {
 world_fp32() {
     mkdir -p first && launch cpu 1 --device cpu && (cd first && launch out 1 --device cuda) && alike 10 0.02 cpu first/out
 }
-# Frozen weights and what they are multiplied with in bf16, on the CPU only the weights: 1e-2.
+# Every operand in bf16, what trains included; on the CPU only the frozen weights: 1e-2. The same model in fp32, its
+# weights widened, is the CPU's: 1e-4.
 world_bf16() {
-    local methods=(none) only='*-none-*'
+    local methods=(lemoe-stable) only='*-lemoe-stable-*'
     launch cpu16 1 --device cpu model.dtype=bf16 && launch cuda16 1 --device cuda model.dtype=bf16 && alike 1000 0.05 cpu16 cuda16
+}
+world_widened() {
+    local methods=(lemoe-stable) only='*-lemoe-stable-*'
+    launch widened 1 --device cuda model.dtype=bf16 parallel.products=fp32 && alike 10 0.02 cpu16 widened
 }
 rerun() {
     mkdir -p second && (cd second && launch out 1 --device cuda) && same first/out second/out
@@ -153,7 +158,11 @@ if check "world: CPU against CUDA, fp32" world_fp32; then
 else
     for name in "twice the same" "2 ranks on one card" "2 ranks, NCCL"; do skip "world: $name" "no run to compare with"; done
 fi
-check "world: CPU against CUDA, bf16" world_bf16
+if check "world: CPU against CUDA, bf16" world_bf16; then
+    check "world: bf16 weights, fp32 products" world_widened
+else
+    skip "world: bf16 weights, fp32 products" "no run to compare with"
+fi
 
 # ---- the vendor's checkers ----
 

@@ -19,8 +19,10 @@ typedef enum lemoe_dtype {
     LEMOE_DTYPE_COUNT
 } lemoe_dtype;
 
-/* How products with a frozen bf16 weight are computed on the CPU: the weight widened to fp32 (exact), or the other
- * operand rounded to bf16; sums are fp32 either way. */
+/* How products are computed where weights are stored as bf16; sums are fp32 either way.
+ * F32: in fp32, bf16 weights widened (exact).
+ * BF16: in bf16. The CPU rounds the other operand of a bf16 weight and leaves products of fp32 alone; a GPU rounds
+ * those as well, what trains and its gradients included, but for those that ask to be exact (lemoe_matmul_args). */
 typedef enum lemoe_products { LEMOE_PRODUCTS_F32 = 0, LEMOE_PRODUCTS_BF16 } lemoe_products;
 
 size_t lemoe_dtype_bytes(lemoe_dtype dtype);

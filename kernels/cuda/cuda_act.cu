@@ -19,11 +19,7 @@ lemoe_status cuda_cast(lemoe_device *device, lemoe_tensor from, lemoe_tensor to)
     return cast(device, lemoe_tensor_count(&from), from.dtype, from.data, to.dtype, to.data);
 }
 
-lemoe_status cuda_widen_fp16(lemoe_device *device, const void *from, int64_t n, float *to) {
-    return cast(device, n, LEMOE_F16, from, LEMOE_F32, to);
-}
-
-/* Four elements a thread: this stands in front of every product of a bf16 model. n_four = n / 4. */
+/* Four elements a thread: this stands in front of most products. n_four = n / 4. */
 static __global__ void k_round_bf16(int64_t n_four, int64_t n, const float *from, uint16_t *to) {
     const float4 *wide = reinterpret_cast<const float4 *>(from);
     ushort4 *narrow = reinterpret_cast<ushort4 *>(to);
@@ -35,11 +31,13 @@ static __global__ void k_round_bf16(int64_t n_four, int64_t n, const float *from
     if (blockIdx.x == 0 && rest < n) to[rest] = cuda_to_bf16(from[rest]);
 }
 
-lemoe_status cuda_round_bf16(lemoe_device *device, const float *from, int64_t n, void *to) {
-    bool is_aligned = (reinterpret_cast<uintptr_t>(from) & 15u) == 0; /* a view may begin anywhere */
-    if (!is_aligned) return cast(device, n, LEMOE_F32, from, LEMOE_BF16, to);
-    CUDA_LAUNCH(k_round_bf16, cuda_blocks(n / 4 + 1), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n / 4, n, from,
-                static_cast<uint16_t *>(to));
+lemoe_status cuda_convert(lemoe_device *device, lemoe_tensor from, lemoe_dtype type, void *to) {
+    int64_t n = lemoe_tensor_count(&from);
+    bool is_aligned = (reinterpret_cast<uintptr_t>(from.data) & 15u) == 0; /* a view may begin anywhere */
+    if (from.dtype != LEMOE_F32 || type != LEMOE_BF16 || !is_aligned)
+        return cast(device, n, from.dtype, from.data, type, to);
+    CUDA_LAUNCH(k_round_bf16, cuda_blocks(n / 4 + 1), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n / 4, n,
+                cuda_f32(from), static_cast<uint16_t *>(to));
     return cuda_launched(device, "matmul");
 }
 

@@ -34,6 +34,9 @@ static const lemoe_compute_ops compute_ops = {
     .row_dot = cuda_row_dot,
 };
 
+/* Every device that the module has machine code for multiplies bf16. */
+static lemoe_status check_bf16_products(void) { return LEMOE_OK; }
+
 static const lemoe_backend backend = {
     .kind = "cuda",
     .memory = &cuda_memory_ops,
@@ -44,6 +47,7 @@ static const lemoe_backend backend = {
     .count = cuda_count,
     .describe = cuda_describe,
     .describe_libraries = cuda_describe_libraries,
+    .check_bf16_products = check_bf16_products,
 };
 
 static const lemoe_module module = {.abi = LEMOE_MODULE_ABI, .build_id = LEMOE_KERNELS_ID, .backend = &backend};

@@ -77,9 +77,8 @@ lemoe_status cuda_not_captured(lemoe_device *device, const char *what) LEMOE_MUS
 
 /* ---- used by other families ---- */
 
-/* n fp32 values rounded to bf16, and fp16 values widened. */
-lemoe_status cuda_round_bf16(lemoe_device *device, const float *from, int64_t n, void *to) LEMOE_MUST_CHECK;
-lemoe_status cuda_widen_fp16(lemoe_device *device, const void *from, int64_t n, float *to) LEMOE_MUST_CHECK;
+/* The values of a tensor as another floating type, aligned to 16 bytes. */
+lemoe_status cuda_convert(lemoe_device *device, lemoe_tensor from, lemoe_dtype type, void *to) LEMOE_MUST_CHECK;
 
 /* ---- the tables ---- */
 

@@ -1,12 +1,16 @@
 /*
- * Matrix products by cuBLAS, sums in fp32 always. What is multiplied depends on how b is stored:
- *   fp32   both operands as they are; no TF32
- *   bf16   a is rounded to bf16 into the workspace, so that the matrix units take both
- *   fp16   b is widened into the workspace, and both are rounded to the 11 significant bits of TF32: exact for b, and a
- *          keeps the range that fp16 lacks; slower than bf16, which models should be stored as for speed
- * A caller who wants the speed of bf16 for an fp32 operand stores a copy of it as bf16 (lemoe_op_cast).
+ * Matrix products by cuBLAS, sums in fp32 always. What is multiplied (kernels/workspace.h):
+ *   LEMOE_PRODUCTS_F32    both operands as fp32, without TF32; b widened where it is bf16, which is slow
+ *   LEMOE_PRODUCTS_BF16   both as bf16, by the matrix units: what is stored as fp32 is rounded, what trains included;
+ * but for exact products, which are as above An fp16 b is widened, and both are rounded to the 11 significant bits of
+ * TF32: exact for b, and a keeps the range that fp16 lacks; slower than bf16, which models should be stored as for
+ * speed.
+ *
+ * Operands are converted into the workspace, each time: 6 bytes a weight that trains, 1 % of an update at the shape of
+ * a 7B model (docs/gpu.md has the count). A bf16 copy beside the master weights would have to be kept true.
  */
 #include "kernels/cuda/cuda_internal.h"
+#include "kernels/workspace.h"
 
 #include <cublas_v2.h>
 
@@ -18,19 +22,21 @@ typedef struct operands {
 } operands;
 
 static lemoe_status prepare(lemoe_device *device, const lemoe_matmul_args *args, operands *out) {
-    int64_t n_a = lemoe_tensor_count(&args->a), n_b = lemoe_tensor_count(&args->b);
+    lemoe_multiplied how = lemoe_workspace_multiplied(args, device->products);
+    lemoe_dtype type = how.type == LEMOE_BF16 ? LEMOE_BF16 : LEMOE_F32;
     void *room = NULL;
-    *out = (operands){args->a.data, args->b.data, CUDA_R_32F, CUBLAS_COMPUTE_32F};
-    if (args->b.dtype == LEMOE_BF16) {
-        LEMOE_TRY(cuda_workspace(device, (size_t)n_a * 2, &room));
-        LEMOE_TRY(cuda_round_bf16(device, args->a.data, n_a, room));
-        out->a = room;
-        out->type = CUDA_R_16BF;
-    } else if (args->b.dtype == LEMOE_F16) {
-        LEMOE_TRY(cuda_workspace(device, (size_t)n_b * sizeof(float), &room));
-        LEMOE_TRY(cuda_widen_fp16(device, args->b.data, n_b, room));
-        out->b = room;
-        out->compute = CUBLAS_COMPUTE_32F_FAST_TF32;
+    *out = (operands){args->a.data, args->b.data, type == LEMOE_BF16 ? CUDA_R_16BF : CUDA_R_32F,
+                      how.type == LEMOE_F16 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F};
+    if (how.a_bytes + how.b_bytes == 0) return LEMOE_OK;
+    LEMOE_TRY(cuda_workspace(device, how.a_bytes + how.b_bytes, &room));
+    char *a = room, *b = a + how.a_bytes;
+    if (how.a_bytes) {
+        LEMOE_TRY(cuda_convert(device, args->a, type, a));
+        out->a = a;
+    }
+    if (how.b_bytes) {
+        LEMOE_TRY(cuda_convert(device, args->b, type, b));
+        out->b = b;
     }
     return LEMOE_OK;
 }

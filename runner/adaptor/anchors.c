@@ -44,7 +44,7 @@ static lemoe_status cosines(const lemoe_anchors *a, const float *features, int64
     LEMOE_TRY_GOTO(lemoe_arena_matrix(scratch, LEMOE_F32, n, a->d, &x));
     LEMOE_TRY_GOTO(lemoe_arena_matrix(scratch, LEMOE_F32, n, a->n, &c));
     LEMOE_TRY_GOTO(lemoe_device_upload(a->device, x.data, features, lemoe_tensor_bytes(&x)));
-    LEMOE_TRY_GOTO(lemoe_op_linear(a->device, x, rows, c, false));
+    LEMOE_TRY_GOTO(lemoe_op_exact_linear(a->device, x, rows, c, false));
     LEMOE_TRY_GOTO(lemoe_device_download(a->device, *out, c.data, lemoe_tensor_bytes(&c)));
 out:
     lemoe_arena_reset(scratch, mark);

@@ -75,32 +75,32 @@ lemoe_status lemoe_key_router_forward(const lemoe_key_router *r, lemoe_tensor e,
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->key_dim, &out->a));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->d, &out->v));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, r->n_key, &out->z));
-    LEMOE_TRY(lemoe_op_linear(r->device, out->e, r->w_down, out->b, false));
+    LEMOE_TRY(lemoe_op_exact_linear(r->device, out->e, r->w_down, out->b, false));
     LEMOE_TRY(lemoe_op_silu_fwd(r->device, out->b, out->a));
-    LEMOE_TRY(lemoe_op_linear(r->device, out->a, r->w_up, out->v, false));
-    return lemoe_op_linear(r->device, out->v, keys, out->z, false);
+    LEMOE_TRY(lemoe_op_exact_linear(r->device, out->a, r->w_up, out->v, false));
+    return lemoe_op_exact_linear(r->device, out->v, keys, out->z, false);
 }
 
 static lemoe_status projection_backward(const lemoe_key_router *r, const lemoe_key_scores *s, lemoe_tensor dv,
                                         lemoe_arena *arena) {
     lemoe_tensor da;
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, s->e.shape[0], r->key_dim, &da));
-    LEMOE_TRY(lemoe_op_linear_dw(r->device, dv, s->a, r->d_w_up, true));
-    LEMOE_TRY(lemoe_op_linear_dx(r->device, dv, r->w_up, da, false));
+    LEMOE_TRY(lemoe_op_exact_linear_dw(r->device, dv, s->a, r->d_w_up, true));
+    LEMOE_TRY(lemoe_op_exact_linear_dx(r->device, dv, r->w_up, da, false));
     LEMOE_TRY(lemoe_op_silu_bwd(r->device, da, s->b, da));
-    return lemoe_op_linear_dw(r->device, da, s->e, r->d_w_down, true);
+    return lemoe_op_exact_linear_dw(r->device, da, s->e, r->d_w_down, true);
 }
 
 lemoe_status lemoe_key_router_backward(const lemoe_key_router *r, const lemoe_key_scores *s, lemoe_tensor dz,
                                        lemoe_arena *arena) {
     lemoe_tensor keys = lemoe_tensor_rows(r->keys, 0, r->n_key), d_keys, dv;
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, r->n_key, r->d, &d_keys));
-    LEMOE_TRY(lemoe_op_linear_dw(r->device, dz, s->v, d_keys, false));
+    LEMOE_TRY(lemoe_op_exact_linear_dw(r->device, dz, s->v, d_keys, false));
     LEMOE_TRY(lemoe_op_axpy(r->device, 1.0f, lemoe_tensor_rows(d_keys, r->n_key - 1, 1), r->d_key));
     if (r->first_trains) LEMOE_TRY(lemoe_op_axpy(r->device, 1.0f, lemoe_tensor_rows(d_keys, 0, 1), r->d_first));
     if (!r->d_w_up.data) return LEMOE_OK;
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, s->e.shape[0], r->d, &dv));
-    LEMOE_TRY(lemoe_op_linear_dx(r->device, dz, keys, dv, false));
+    LEMOE_TRY(lemoe_op_exact_linear_dx(r->device, dz, keys, dv, false));
     return projection_backward(r, s, dv, arena);
 }
 

@@ -40,8 +40,8 @@ lemoe_status lemoe_token_router_forward(const lemoe_token_router *r, lemoe_tenso
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, x.shape[0], r->n_expert, &z));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, x.shape[0], r->n_expert, &out->p));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_I32, x.shape[0], r->top_k, &out->top));
-    LEMOE_TRY(lemoe_op_linear(r->device, x, r->w, z, false));
-    if (r->w_anchor.data) LEMOE_TRY(lemoe_op_linear(r->device, anchor, r->w_anchor, z, true));
+    LEMOE_TRY(lemoe_op_exact_linear(r->device, x, r->w, z, false));
+    if (r->w_anchor.data) LEMOE_TRY(lemoe_op_exact_linear(r->device, anchor, r->w_anchor, z, true));
     return lemoe_op_topk_softmax_fwd(r->device, z, out->p, out->top);
 }
 
@@ -51,9 +51,9 @@ lemoe_status lemoe_token_router_backward(const lemoe_token_router *r, const lemo
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, s->x.shape[0], r->n_expert, &dz));
     LEMOE_TRY(lemoe_device_upload(r->device, dz.data, dp, lemoe_tensor_bytes(&dz)));
     LEMOE_TRY(lemoe_op_softmax_bwd(r->device, s->p, dz, dz));
-    LEMOE_TRY(lemoe_op_linear_dw(r->device, dz, s->x, r->d_w, true));
-    if (r->w_anchor.data) LEMOE_TRY(lemoe_op_linear_dw(r->device, dz, s->anchor, r->d_w_anchor, true));
-    return d_x.data ? lemoe_op_linear_dx(r->device, dz, r->w, d_x, true) : LEMOE_OK;
+    LEMOE_TRY(lemoe_op_exact_linear_dw(r->device, dz, s->x, r->d_w, true));
+    if (r->w_anchor.data) LEMOE_TRY(lemoe_op_exact_linear_dw(r->device, dz, s->anchor, r->d_w_anchor, true));
+    return d_x.data ? lemoe_op_exact_linear_dx(r->device, dz, r->w, d_x, true) : LEMOE_OK;
 }
 
 lemoe_status lemoe_token_router_visit(lemoe_token_router *r, lemoe_state *state) {

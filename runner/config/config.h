@@ -50,6 +50,7 @@ typedef enum lemoe_order_features {
     LEMOE_ORDER_ENTITY_MEAN,
     LEMOE_ORDER_LAST_HIDDEN
 } lemoe_order_features;
+enum { LEMOE_PRODUCTS_AUTO = -1 };
 typedef enum lemoe_gate { LEMOE_GATE_RAW, LEMOE_GATE_RENORM } lemoe_gate;
 /* Which inputs go to no expert: none; those too far from every stored edit; those nearest to a key of their own. */
 typedef enum lemoe_null_route { LEMOE_NULL_NONE, LEMOE_NULL_COSINE, LEMOE_NULL_KEY } lemoe_null_route;
@@ -156,7 +157,7 @@ typedef struct lemoe_config {
     struct {
         int64_t tensor; /* 0 = auto */
         int64_t threads;
-        lemoe_products products;
+        int products;               /* lemoe_products; LEMOE_PRODUCTS_AUTO until it is resolved */
         int64_t micro_batch_tokens; /* 0 = auto */
         lemoe_text device;          /* auto | cpu | cuda */
     } parallel;
@@ -216,6 +217,9 @@ lemoe_status lemoe_config_run(const lemoe_sweep_spec *spec, int64_t i, lemoe_con
 
 /* Local, pure. Whether the planner draws by order.seed. */
 bool lemoe_config_order_is_seeded(const lemoe_config *config);
+/* Local, pure. How products are computed: what parallel.products says, and for auto bf16 where the device is a GPU and
+ * the model stored as bf16, else fp32. parallel.device is resolved already. */
+lemoe_products lemoe_config_products(const lemoe_config *config);
 /* Local, pure. Whether two configurations take the same edits from the same file, as the same tokens of one tokenizer.
  */
 bool lemoe_config_same_data(const lemoe_config *a, const lemoe_config *b);

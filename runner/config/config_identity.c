@@ -78,6 +78,12 @@ out:
     return status;
 }
 
+lemoe_products lemoe_config_products(const lemoe_config *config) {
+    bool has_matrix_units = strcmp(config->parallel.device, "cuda") == 0 && config->model.dtype == LEMOE_BF16;
+    if (config->parallel.products != LEMOE_PRODUCTS_AUTO) return (lemoe_products)config->parallel.products;
+    return has_matrix_units ? LEMOE_PRODUCTS_BF16 : LEMOE_PRODUCTS_F32;
+}
+
 /* The seed decides about edits where they are drawn by it. */
 bool lemoe_config_same_data(const lemoe_config *a, const lemoe_config *b) {
     bool drawn = a->data.select == LEMOE_SELECT_RANDOM;

@@ -24,6 +24,7 @@ static const lemoe_key_choice dtypes[] = {
     {NULL,   0         }
 };
 static const lemoe_key_choice products[] = {
+    {"auto", LEMOE_PRODUCTS_AUTO},
     {"fp32", LEMOE_PRODUCTS_F32 },
     {"bf16", LEMOE_PRODUCTS_BF16},
     {NULL,   0                  }
@@ -281,9 +282,10 @@ static const lemoe_config_key table[] = {
     INTEGER("parallel.tensor", "auto", 0, 1024, parallel.tensor, RESOLVED | AUTO,
             "ranks of a run's team (tensor-parallel degree); auto = the smallest that fits"),
     INTEGER("parallel.threads", "1", 1, 1024, parallel.threads, VALUE, "threads a rank computes with on the CPU"),
-    CHOICE("parallel.products", "fp32", products, parallel.products, VALUE,
-           "how the CPU multiplies with frozen bf16 weights: widened to fp32, or the other operand rounded to bf16 and "
-           "sums in fp32, faster where the CPU has AVX512_BF16 or AMX"),
+    CHOICE("parallel.products", "auto", products, parallel.products, VALUE,
+           "how products are computed where the model is bf16, sums in fp32: bf16 weights widened to fp32, or the other "
+           "operand rounded to bf16, faster where the CPU has AVX512_BF16 or AMX; a GPU then rounds what trains as "
+           "well, but for routers; auto = bf16 on a GPU, fp32 on the CPU"),
     INTEGER("parallel.micro_batch_tokens", "auto", 0, 1e9, parallel.micro_batch_tokens, VALUE | AUTO,
             "tokens in memory at once; limits memory only, but may change last bits"),
     WORD("parallel.device", "auto", devices, parallel.device, RESOLVED, "where to compute; auto = a GPU if there is one"),

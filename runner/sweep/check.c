@@ -97,7 +97,7 @@ static lemoe_status check_config(const lemoe_config *config, const lemoe_checked
     const lemoe_editor_ops *ops = lemoe_editor_find(config->edit.method);
     LEMOE_CHECK(ops, LEMOE_ERR_CONFIG, "edit.method: there is no editor '%s'", config->edit.method);
     if (ops->check) LEMOE_TRY(ops->check(config, &model->shape));
-    lemoe_status status = lemoe_device_check_products(config->parallel.device, config->parallel.products);
+    lemoe_status status = lemoe_device_check_products(config->parallel.device, lemoe_config_products(config));
     if (status != LEMOE_OK) lemoe_error_prefix("parallel.products: use fp32");
     return status;
 }

@@ -98,6 +98,7 @@ lemoe_status lemoe_sweep_config(const lemoe_sweep *sweep, int64_t index, lemoe_c
     LEMOE_TRY(lemoe_config_run(sweep->specs[sweep->runs[index].spec], sweep->runs[index].spec_index, out));
     LEMOE_TRY(lemoe_devices_resolve(&sweep->devices, out->parallel.device, &kind));
     (void)snprintf(out->parallel.device, sizeof out->parallel.device, "%s", kind);
+    out->parallel.products = (int)lemoe_config_products(out);
     return LEMOE_OK;
 }
 

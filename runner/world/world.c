@@ -69,7 +69,7 @@ void lemoe_world_close(lemoe_world *world) {
 
 static bool same_model(const lemoe_config *a, const lemoe_config *b) {
     return strcmp(a->model.path, b->model.path) == 0 && a->model.dtype == b->model.dtype &&
-           a->parallel.threads == b->parallel.threads && a->parallel.products == b->parallel.products &&
+           a->parallel.threads == b->parallel.threads && lemoe_config_products(a) == lemoe_config_products(b) &&
            strcmp(a->parallel.device, b->parallel.device) == 0;
 }
 
@@ -81,7 +81,7 @@ static lemoe_status open_device(lemoe_world *world, const lemoe_config *config) 
     int index = world->local_rank % n;
     LEMOE_TRY(lemoe_device_describe(kind, index, &world->device_info));
     LEMOE_TRY(lemoe_device_open_at(kind, index, (int)config->parallel.threads, &world->device));
-    return lemoe_device_set_products(world->device, config->parallel.products);
+    return lemoe_device_set_products(world->device, lemoe_config_products(config));
 }
 
 /* What a rank asks of a device, as it travels. */

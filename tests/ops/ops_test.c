@@ -139,15 +139,6 @@ double ops_product_limit(const ops_test *t, lemoe_dtype b) {
     return b == LEMOE_F16 ? 4e-3 : 3 * OPS_CLOSE;
 }
 
-void ops_multiplied(const ops_test *t, lemoe_dtype b, float *a, int64_t n) {
-    if (lemoe_device_is_host(t->device) || b != LEMOE_BF16) return;
-    for (int64_t i = 0; i < n; i++) {
-        uint16_t stored;
-        lemoe_dtype_from_f32(b, a + i, 1, &stored);
-        lemoe_dtype_to_f32(b, &stored, 1, a + i);
-    }
-}
-
 static void end_family(ops_test *t) {
     for (int64_t i = 0; i < t->n_block; i++) lemoe_mem_free(t->blocks[i]);
     lemoe_mem_free(t->blocks);

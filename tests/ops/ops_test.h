@@ -76,11 +76,9 @@ bool ops_refuses_values(ops_test *t, lemoe_status status);
 /* Rounding alone: what fp32 sums of a few hundred terms leave. */
 #define OPS_CLOSE 1e-6
 
-/* Of a product with b stored as that type. The host multiplies in fp32. A device rounds a to bf16 where b is bf16
- * (ops_multiplied says what it then multiplies), multiplies by TF32 where b is fp16, which keeps 11 significant bits of
- * a (twice that error where they are cut, and more where sums cancel), and adds up to a thousand terms one by one. */
+/* Of a product with b stored as that type, against exact products of what is multiplied. The host multiplies in fp32. A
+ * device multiplies by TF32 where b is fp16, which keeps 11 significant bits of a (twice that error where they are cut,
+ * and more where sums cancel), and adds up to a thousand terms one by one. */
 double ops_product_limit(const ops_test *t, lemoe_dtype b);
-/* What the device multiplies of a's values, in place. */
-void ops_multiplied(const ops_test *t, lemoe_dtype b, float *a, int64_t n);
 
 #endif

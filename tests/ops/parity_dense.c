@@ -10,7 +10,8 @@ typedef struct product {
     float alpha, beta;
     lemoe_dtype dtype;
     bool whole;   /* whole numbers: equality is exact */
-    bool rounded; /* the device rounds a to bf16 */
+    bool rounded; /* to bf16, both operands */
+    bool exact;   /* they may not be */
 } product;
 
 static void compare(ops_test *t, const product *p) {
@@ -21,28 +22,31 @@ static void compare(ops_test *t, const product *p) {
     float *c = p->whole ? ops_integers(t, p->m * p->n, 3) : ops_random(t, p->m * p->n, 1.0);
     double *want = ops_double(t, c, p->m * p->n);
     lemoe_tensor given = ops_matrix(t, a, a_rows, a_columns);
+    lemoe_tensor weight = ops_stored(t, p->dtype, b, b_rows, b_columns, &b);
     if (p->rounded) (void)ops_stored(t, LEMOE_BF16, a, a_rows, a_columns, &a);
+    if (p->rounded) (void)ops_stored(t, LEMOE_BF16, b, b_rows, b_columns, &b);
     lemoe_matmul_args args = {.a = given,
-                              .b = ops_stored(t, p->dtype, b, b_rows, b_columns, &b),
+                              .b = weight,
                               .c = ops_matrix(t, p->beta == 0.0f ? NULL : c, p->m, p->n),
                               .trans_a = p->trans_a,
                               .trans_b = p->trans_b,
                               .alpha = p->alpha,
-                              .beta = p->beta};
-    ops_multiplied(t, p->dtype, a, p->m * p->k);
+                              .beta = p->beta,
+                              .exact = p->exact};
     char what[96];
-    (void)snprintf(what, sizeof what, "%lldx%lldx%lld%s%s %s alpha %g beta %g%s", (long long)p->m, (long long)p->n,
+    (void)snprintf(what, sizeof what, "%lldx%lldx%lld%s%s %s alpha %g beta %g%s%s", (long long)p->m, (long long)p->n,
                    (long long)p->k, p->trans_a ? " T" : " N", p->trans_b ? "T" : "N", lemoe_dtype_name(p->dtype),
                    (double)p->alpha, (double)p->beta,
                    p->whole     ? " whole"
                    : p->rounded ? " rounded"
-                                : "");
+                                : "",
+                   p->exact ? " exact" : "");
     ref_matmul(p->trans_a, p->trans_b, p->m, p->n, p->k, (double)p->alpha, ops_double(t, a, p->m * p->k),
                ops_double(t, b, p->n * p->k), (double)p->beta, want);
     OPS(lemoe_op_matmul(t->device, &args));
     char *kept = ops_array(t, (int64_t)sizeof what, 1);
     (void)snprintf(kept, sizeof what, "%s", what);
-    ops_near_tensor(t, kept, args.c, want, p->whole ? 0.0 : ops_product_limit(t, p->dtype));
+    ops_near_tensor(t, kept, args.c, want, p->whole ? 0.0 : ops_product_limit(t, p->exact ? LEMOE_F32 : p->dtype));
 }
 
 void parity_matmul(ops_test *t) {
@@ -105,8 +109,8 @@ void parity_panels(ops_test *t) {
         }
 }
 
-/* bf16 weights as they are stored: against exact products of what both operands are as bf16. A device of its own, since
- * products are chosen once. */
+/* Products of a bf16 weight, and on a GPU of fp32 as well, against exact products of what both operands are as bf16;
+ * and those that are exact all the same. On a device of their own, since products are chosen once. */
 void parity_bf16_products(ops_test *t) {
     static const int64_t shapes[][3] = {
         {1,   1,    1   },
@@ -147,6 +151,13 @@ void parity_bf16_products(ops_test *t) {
                              .rounded = true};
                 compare(t, &p);
                 p.whole = true;
+                compare(t, &p);
+                p.whole = false;
+                p.dtype = LEMOE_F32;
+                p.rounded = !lemoe_device_is_host(device);
+                compare(t, &p);
+                p.rounded = false;
+                p.exact = true;
                 compare(t, &p);
             }
     t->device = plain;

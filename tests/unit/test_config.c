@@ -27,7 +27,7 @@ static const char *const expected_common[][2] = {
     {"eval.scorers",                "[tok, all]"    },
     {"parallel.tensor",             "auto"          },
     {"parallel.threads",            "1"             },
-    {"parallel.products",           "fp32"          },
+    {"parallel.products",           "auto"          },
     {"parallel.micro_batch_tokens", "auto"          },
     {"parallel.device",             "auto"          },
     {"output.dir",                  "results/t"     },
@@ -542,7 +542,7 @@ static void test_printed_form(void **state) {
                                    "parallel:\n"
                                    "  tensor: auto\n"
                                    "  threads: 1\n"
-                                   "  products: fp32\n"
+                                   "  products: auto\n"
                                    "  micro_batch_tokens: auto\n"
                                    "  device: auto\n"
                                    "output:\n"
