@@ -21,6 +21,11 @@
 #define CPU_LOOP
 #endif
 
+/* ---- the CPU ---- */
+
+/* Whether it has instructions that multiply bf16 (AVX512_BF16; AMX comes with it). */
+bool cpu_has_bf16(void);
+
 /* ---- state ---- */
 
 typedef struct cpu_scratch {

@@ -163,12 +163,7 @@ lemoe_status cpu_onednn_gemm_bf16(const cpu_bf16_args *args) {
 
 /* The library may offer such products without the instructions as well, slower than fp32; those are not meant. */
 lemoe_status cpu_onednn_check_bf16(void) {
-    bool is_native = false;
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    is_native = __builtin_cpu_supports("avx512bf16") != 0;
-#endif
-    LEMOE_CHECK(is_native, LEMOE_ERR_UNSUPPORTED, "this CPU has no instructions for bf16 (AVX512_BF16, AMX)");
+    LEMOE_CHECK(cpu_has_bf16(), LEMOE_ERR_UNSUPPORTED, "this CPU has no instructions for bf16 (AVX512_BF16, AMX)");
     static const uint16_t ones[4] = {0x3f80, 0x3f80, 0x3f80, 0x3f80};
     float c[4];
     cpu_bf16_args args = {.m = 2, .n = 2, .k = 2, .lda = 2, .ldb = 2, .ldc = 2, .a = ones, .b = ones, .c = c};

@@ -183,7 +183,8 @@ static void open_folder(setting *s) {
         {"OMPI_MCA_ess_singleton_isolated", "1"         }, /* without mpirun it would start a daemon beside us */
         {"OMPI_MCA_pml",                    "ob1"       }, /* nor look for networks, which takes longer than the rest */
         {"OMPI_MCA_btl",                    "self,vader"},
-        {"LEMOE_CUDA_MODULE",               "nowhere.so"}  /* no GPU, wherever this runs */
+        {"LEMOE_CUDA_MODULE",               "nowhere.so"}, /* no GPU, wherever this runs */
+        {"DNNL_MAX_CPU_ISA",                "AVX2"      }  /* and a CPU that multiplies no bf16 */
     };
     const char *tmp = getenv("TMPDIR");
     s->folder = path_in(tmp ? tmp : "/tmp", "lemoe-bad-input-XXXXXX");

@@ -1,5 +1,6 @@
 /* LEMoE: nothing happens before the first batch, gradients through gate and expert, frozen experts, routes by every
  * router. */
+#include "kernels/base/log.h"
 #include "runner/edit/lemoe_editor.h"
 #include "tests/unit/editor_fixture.h"
 
@@ -167,6 +168,57 @@ static void the_two_sided_rule_looks_behind_other_text(void **state) {
     editor_close(&f);
 }
 
+/* The first batch under a rule, the threshold set twice; the warnings that this logs, which the caller frees. */
+static char *warnings_of(void **state, const char *rule, double *impostors, double *genuine) {
+    editor_fixture f;
+    char path[512], settings[256], line[1024], *text = calloc(1, 4 * sizeof line);
+    (void)snprintf(settings, sizeof settings, STABLE ", %s}", rule);
+    editor_open(state, settings, &f);
+    FILE *log = fopen(fixture_path(state, "overlap.log", path), "w+");
+    assert_non_null(log);
+    lemoe_log_set_file(log);
+    assert_ok(editor_train(&f, 0));
+    lemoe_edit_batch first = tiny_editor_batch(&f.world.w, 0);
+    assert_ok(lemoe_lemoe_set_threshold(f.e.editor, &first, 0));
+    lemoe_log_set_file(NULL);
+    rewind(log);
+    while (fgets(line, sizeof line, log))
+        if (strstr(line, " warning: ") && strlen(text) < 3 * sizeof line) strcat(text, line);
+    assert_int_equal(fclose(log), 0);
+    const lemoe_lemoe *e = f.e.editor;
+    *impostors = e->anchors.impostor_level;
+    *genuine = e->anchors.genuine_level;
+    editor_close(&f);
+    return text;
+}
+
+/* Where edits lie nearer to each other than to themselves behind other text, that is said, once a run, with what it
+ * was seen from; and only there. */
+static void edits_that_are_not_told_apart_are_warned_of(void **state) {
+    char want[256];
+    double impostors, genuine;
+    char *warnings = warnings_of(state, "null_quantile: 1", &impostors, &genuine);
+    assert_true(impostors > genuine);
+    (void)snprintf(want, sizeof want,
+                   "after 3 edits, the last prompt token at layer 1 does not tell edits apart: cosine %.3f to other "
+                   "edits, %.3f to the edit's own prompt behind other text",
+                   impostors, genuine);
+    if (!strstr(warnings, want)) fail_msg("no `%s` in `%s`", want, warnings);
+    assert_non_null(strstr(warnings, "another lemoe.layer may do better"));
+    assert_ptr_equal(strchr(warnings, '\n'), warnings + strlen(warnings) - 1); /* one line, though set twice */
+    free(warnings);
+
+    warnings = warnings_of(state, "null_quantile: 0", &impostors, &genuine);
+    assert_true(impostors < genuine);
+    assert_string_equal(warnings, "");
+    free(warnings);
+
+    warnings = warnings_of(state, "null_quantile: 1, null_rule: mid", &impostors, &genuine); /* without such pairs */
+    assert_true(isfinite(impostors) && isnan(genuine));
+    assert_string_equal(warnings, "");
+    free(warnings);
+}
+
 /* Some expert, with its probability as weight; the batch's own while it trained. */
 static void the_paper_router_weighs_by_probability(void **state) {
     editor_fixture f;
@@ -243,6 +295,7 @@ int main(void) {
         cmocka_unit_test(the_stable_router_sends_edits_to_their_own_expert),
         cmocka_unit_test(the_null_route_leaves_strangers_alone),
         cmocka_unit_test(the_two_sided_rule_looks_behind_other_text),
+        cmocka_unit_test(edits_that_are_not_told_apart_are_warned_of),
         cmocka_unit_test(the_paper_router_weighs_by_probability),
         cmocka_unit_test(the_oracle_knows_edits_and_paraphrases_only),
         cmocka_unit_test(what_is_saved_is_what_was_trained),
