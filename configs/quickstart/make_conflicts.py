@@ -1,14 +1,15 @@
 #!/usr/bin/python3
 """Makes a stream of edits that get in each other's way, out of data.json: four batches of N edits, in file order.
 
-    python3 make_conflicts.py N OUT.json
+    python3 make_conflicts.py [--other-words] N OUT.json
 
     batch 0   a fact of each of N subjects
     batch 1   another fact of each of these subjects
     batch 2   first half: the prompts of batch 0's first half with new targets, which contradict it; then other subjects
     batch 3   other subjects
 
-A record says which it is in `part`: first, other_fact, contradicting, plain. Needs nothing but Python.
+With --other-words the contradicting edits ask in the words of the first ones' paraphrases, and the other way round. A
+record says which it is in `part`: first, other_fact, contradicting, plain. Needs nothing but Python.
 """
 import json
 import os
@@ -22,14 +23,15 @@ def wording(record):
     return record["src"].replace(record["subject"], "{}")
 
 
-def contradicting(record, records):
+def contradicting(record, records, other_words):
     """The record with a target of another record in the same wording, sharing no word with either answer it had."""
     used = set((record["alt"] + " " + record["answers"][0]).split())
     target = next(r["alt"] for r in records if wording(r) == wording(record) and not used & set(r["alt"].split()))
-    return {**record, "alt": target, "cond": f"{record['alt']} >> {target} || {record['src']}"}
+    src, rephrase = (record["rephrase"], record["src"]) if other_words else (record["src"], record["rephrase"])
+    return {**record, "src": src, "rephrase": rephrase, "alt": target, "cond": f"{record['alt']} >> {target} || {src}"}
 
 
-def make(records, n):
+def make(records, n, other_words):
     others = {}
     for record in records:
         others.setdefault(record["subject"], []).append(record)
@@ -39,7 +41,7 @@ def make(records, n):
     parts = {
         "first": chosen,
         "other_fact": [others[r["subject"]][1] for r in chosen],
-        "contradicting": [contradicting(r, records) for r in chosen[:half]],
+        "contradicting": [contradicting(r, records, other_words) for r in chosen[:half]],
         "plain": rest,
     }
     if len(chosen) < n or len(rest) < 2 * n - half:
@@ -48,11 +50,12 @@ def make(records, n):
 
 
 def main():
-    if len(sys.argv) != 3 or not sys.argv[1].isdigit():
+    arguments = [a for a in sys.argv[1:] if a != "--other-words"]
+    if len(arguments) != 2 or not arguments[0].isdigit():
         sys.exit(__doc__)
     with open(os.path.join(HERE, "data.json"), encoding="utf-8") as f:
-        stream = make(json.load(f), int(sys.argv[1]))
-    with open(sys.argv[2], "w", encoding="utf-8") as f:
+        stream = make(json.load(f), int(arguments[0]), "--other-words" in sys.argv)
+    with open(arguments[1], "w", encoding="utf-8") as f:
         json.dump(stream, f, ensure_ascii=False, indent=1)
 
 

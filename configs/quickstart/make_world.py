@@ -591,6 +591,30 @@ def print_table(model, encoder, world, records):
         print(f"| {name} | {s.n:,} | {s.token:.4f} | {s.whole:.4f} |", flush=True)
 
 
+def kind_of_token(piece, place):
+    if place == 0:
+        return "the first"
+    return "the first of a later word" if piece.startswith("\u2581") else "the rest of a word"
+
+
+@torch.no_grad()
+def print_target_tokens(model, encoder, records):
+    """Which tokens of new targets the unedited model puts first, the ones before them given: what Score.token counts."""
+    right = collections.defaultdict(list)
+    sequences = sorted((encoder.sequence(None, r["src"], r["alt"]) for r in records), key=lambda s: len(s[0]))
+    for i in range(0, len(sequences), 256):
+        part = sequences[i:i + 256]
+        ids = pad(part)
+        best = model(ids).argmax(-1)
+        for row, (tokens, first, last) in enumerate(part):
+            for at in range(first, last):
+                kind = kind_of_token(encoder.sp.id_to_piece(tokens[at]), at - first)
+                right[kind].append(best[row, at - 1].item() == tokens[at])
+    print("| token of a new target | tokens | put first, unedited |\n|---|---|---|")
+    for kind, values in right.items():
+        print(f"| {kind} | {len(values):,} | {np.mean(values):.3f} |")
+
+
 def print_counts(model, encoder, world, records, out):
     roles = collections.Counter(f.role for f in world.facts)
     lengths = [len(encoder.pieces(r["alt"])) for r in records]
@@ -679,6 +703,8 @@ def check(args):
     if records != make_records(world):
         sys.exit("data.json is not what this script makes: make it anew, or restore it")
     print_table(model, encoder, world, records)
+    print()
+    print_target_tokens(model, encoder, records)
     print()
     print_counts(model, encoder, world, records, args.out)
 

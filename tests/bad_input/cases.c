@@ -297,6 +297,8 @@ const bad_case bad_cases[] = {
          {"model/model.safetensors: tensor lm_head.weight is nan at [2047, 15]", "damaged"}),
     CASE("infinity in a matrix", {BYTE(WEIGHTS, -33, "\xff"), BYTE(WEIGHTS, -34, "\x80")}, ALONE,
          {"model/model.safetensors: tensor lm_head.weight is -inf at [2046, 15]", "damaged"}),
+    CASE("NaN in a vector", {BYTE(WEIGHTS, -140417, "\x7f"), BYTE(WEIGHTS, -140418, "\xc0")}, ALONE,
+         {"model/model.safetensors: tensor model.norm.weight is nan at [15]", "damaged"}),
 
     /* ---- model: index of shards ---- */
     CASE("index not JSON", {WRITE(INDEX_JSON, "{")}, ALONE,

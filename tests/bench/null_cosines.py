@@ -3,8 +3,8 @@
 
 Features are the FFN's input at the last prompt token, as lemoe.features last_hidden takes them; data are ZsRE records.
 For each number of edits N: the cosine of paraphrases to their own edit, of an edit prompt behind another edit's whole
-text to itself (genuine pairs), of edits to the nearest other edit (impostors), and of each kind of locality prompt to
-the nearest edit. Needs torch, transformers and sentencepiece.
+text to itself (genuine pairs), of edits to the nearest other edit (impostors, and those of another subject), and of each
+kind of locality prompt to the nearest edit. Needs torch, transformers and sentencepiece.
 """
 import json
 import os
@@ -59,7 +59,7 @@ def texts_of(records):
     return texts
 
 
-def table(rows, n):
+def table(rows, subjects, n):
     """Name -> cosines with n edits stored; the share of paraphrases whose nearest edit is their own; and that share
     above the threshold that lets 2 % of near and same prompts through, which no rule can know."""
     edits = rows["edit"][:n]
@@ -67,6 +67,8 @@ def table(rows, n):
     others = edits @ edits.T
     others[others >= 1 - 1e-5] = -1  # itself, and edits of the very same feature
     out["impostors"] = others.max(axis=1)
+    others[subjects[:n, None] == subjects[None, :n]] = -1
+    out["of other subjects"] = others.max(axis=1)
     for name in rows:
         if name not in ("edit", "paraphrases", "genuine"):
             out[name] = (rows[name][:n] @ edits.T).max(axis=1)
@@ -86,10 +88,11 @@ def main():
     records = records[: max(counts)]
     features = Features(sys.argv[1], int(sys.argv[3]))
     rows = {name: features(texts) for name, texts in texts_of(records).items()}
+    subjects = np.array([r.get("subject") or i for i, r in enumerate(records)], dtype=object)
     for n in counts:
         print("| edits | cosines | " + " | ".join(f"{100 * q:g} %" for q in QUANTILES) + " |")
         print("|---|---|" + "---|" * len(QUANTILES))
-        cosines, own, kept = table(rows, n)
+        cosines, own, kept = table(rows, subjects, n)
         for name, values in cosines.items():
             print(f"| {n:,} | {name} | " + " | ".join(f"{v:.3f}" for v in np.quantile(values, QUANTILES)) + " |")
         print(f"\n{n:,} edits: the nearest edit of a paraphrase is its own: {own:.3f}; and above the threshold that lets 2 % "
