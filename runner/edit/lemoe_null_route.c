@@ -107,8 +107,8 @@ static void warn_of_overlap(lemoe_lemoe *e) {
     lemoe_log(LEMOE_LOG_WARN,
               "after %lld edits, the last prompt token at layer %lld does not tell edits apart: cosine %.3f to other "
               "edits, %.3f to the edit's own prompt behind other text; expect paraphrases at other edits' experts and "
-              "unedited prompts at any (docs/routing.md); another lemoe.layer may do better, unless facts are edited again in "
-              "other words",
+              "unedited prompts at any (docs/routing.md); another lemoe.layer may do better, unless facts are edited "
+              "again in other words",
               (long long)a->n, (long long)e->layer, a->impostor_level, a->genuine_level);
 }
 

@@ -204,7 +204,8 @@ static void edits_that_are_not_told_apart_are_warned_of(void **state) {
                    "edits, %.3f to the edit's own prompt behind other text",
                    impostors, genuine);
     if (!strstr(warnings, want)) fail_msg("no `%s` in `%s`", want, warnings);
-    assert_non_null(strstr(warnings, "another lemoe.layer may do better, unless facts are edited again in other words"));
+    assert_non_null(
+        strstr(warnings, "another lemoe.layer may do better, unless facts are edited again in other words"));
     assert_ptr_equal(strchr(warnings, '\n'), warnings + strlen(warnings) - 1); /* one line, though set twice */
     free(warnings);
 
