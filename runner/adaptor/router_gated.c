@@ -93,8 +93,10 @@ static lemoe_status backward(void *router, void *kept, const lemoe_route *routes
 /* ---- the same for units that are held, on the device alone ---- */
 
 typedef struct held_gates {
-    lemoe_tensor e, newest; /* [n, d] features; [n, columns] 1 in the newest expert's column */
-    lemoe_key_pass *pass;   /* of the forward under way */
+    lemoe_tensor ones; /* [n] the gates, where they are renormalised: one expert is chosen; data NULL elsewhere */
+    lemoe_key_input input;
+    lemoe_tensor newest;  /* [n, columns] 1 in the newest expert's column */
+    lemoe_key_pass *pass; /* of the forward under way */
 } held_gates;
 
 /* Rows of 0 with a 1 in the newest expert's column. */
@@ -113,18 +115,28 @@ static bool leaves_host_out(const lemoe_device *device) {
     return lemoe_device_can_capture(device) || (lemoe_device_is_planning(device) && !lemoe_device_is_host(device));
 }
 
-/* Scores of several projections meet on the host (router_keys.c), and so does a softmax of routes that are chosen. */
+static lemoe_status hold_ones(const lemoe_router_keys *k, int64_t n, lemoe_arena *arena, lemoe_tensor *out) {
+    float *ones = NULL;
+    LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, n, out));
+    LEMOE_TRY(lemoe_mem_alloc(n, sizeof *ones, &ones));
+    for (int64_t u = 0; u < n; u++) ones[u] = 1.0f;
+    lemoe_status status = lemoe_device_upload(k->context.device, out->data, ones, lemoe_tensor_bytes(out));
+    lemoe_mem_free(ones);
+    return status;
+}
+
 static lemoe_status hold_forced(void *router, const lemoe_units *units, lemoe_arena *arena, void **held) {
     lemoe_router_keys *k = router;
     held_gates *h = NULL;
     *held = NULL;
-    if (k->per_expert || !is_raw(k) || !leaves_host_out(k->context.device)) return LEMOE_OK;
+    if (!leaves_host_out(k->context.device)) return LEMOE_OK;
     LEMOE_TRY(lemoe_arena_host(arena, sizeof *h, &h));
-    LEMOE_TRY(lemoe_arena_host(arena, sizeof *h->pass, &h->pass));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, units->n, units->d, &h->e));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, units->n, lemoe_router_keys_columns(k), &h->newest));
-    LEMOE_TRY(lemoe_device_upload(k->context.device, h->e.data, units->e, lemoe_tensor_bytes(&h->e)));
+    *h = (held_gates){0};
     *held = h;
+    if (!is_raw(k)) return hold_ones(k, units->n, arena, &h->ones);
+    LEMOE_TRY(lemoe_arena_host(arena, sizeof *h->pass, &h->pass));
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, units->n, lemoe_router_keys_columns(k), &h->newest));
+    LEMOE_TRY(lemoe_router_keys_input(k, units->e, units->n, arena, &h->input));
     return mark_newest(k, h->newest);
 }
 
@@ -132,7 +144,9 @@ static lemoe_status hold_forced(void *router, const lemoe_units *units, lemoe_ar
 static lemoe_status gates_forced(void *router, void *held, lemoe_arena *arena, lemoe_tensor *gate) {
     lemoe_router_keys *k = router;
     held_gates *h = held;
-    LEMOE_TRY(lemoe_router_keys_score_on(k, h->e, arena, h->pass));
+    *gate = h->ones;
+    if (!is_raw(k)) return LEMOE_OK;
+    LEMOE_TRY(lemoe_router_keys_score_on(k, &h->input, arena, h->pass));
     LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, h->pass->n, gate));
     return lemoe_op_row_dot(k->context.device, h->pass->p, h->newest, *gate);
 }
@@ -142,6 +156,7 @@ static lemoe_status backward_gates_forced(void *router, void *held, lemoe_tensor
     const held_gates *h = held;
     lemoe_device *device = k->context.device;
     lemoe_tensor dz;
+    if (!is_raw(k)) return LEMOE_OK;
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, h->newest.shape[0], h->newest.shape[1], &dz));
     LEMOE_TRY(lemoe_device_copy(device, dz.data, h->newest.data, lemoe_tensor_bytes(&dz)));
     LEMOE_TRY(lemoe_op_rows_scale(device, d_gate, dz));
@@ -194,4 +209,4 @@ static lemoe_status route(void *router, const lemoe_units *units, lemoe_route *o
 const lemoe_router_ops lemoe_router_literal = {GATED(open_shared, train_all, route_literal)};
 const lemoe_router_ops lemoe_router_forced = {GATED(open_shared, train_all, route_forced), FORCED};
 const lemoe_router_ops lemoe_router_frozen_proj = {GATED(open_shared, train_frozen, route_forced), FORCED};
-const lemoe_router_ops lemoe_router_per_expert_proj = {GATED(open_per_expert, train_all, route_forced)};
+const lemoe_router_ops lemoe_router_per_expert_proj = {GATED(open_per_expert, train_all, route_forced), FORCED};

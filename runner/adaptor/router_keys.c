@@ -1,6 +1,7 @@
 #include "runner/adaptor/router_keys.h"
 
 #include "kernels/base/mem.h"
+#include "kernels/ops.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -56,44 +57,63 @@ static int64_t n_router(const lemoe_router_keys *k) { return k->per_expert ? k->
 
 /* ---- scores ---- */
 
-/* z of single-key routers side by side. */
-static lemoe_status join_columns(const lemoe_router_keys *k, int64_t n, lemoe_key_pass *pass) {
-    lemoe_status status = LEMOE_OK;
-    float *column = NULL, *z = NULL;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *column, &column));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * k->n_expert, sizeof *z, &z));
-    for (int64_t i = 0; i < k->n_expert; i++) {
-        lemoe_tensor from = pass->scores[i].z;
-        LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, column, from.data, lemoe_tensor_bytes(&from)));
-        for (int64_t u = 0; u < n; u++) z[u * k->n_expert + i] = column[u];
-    }
-    LEMOE_TRY_GOTO(lemoe_device_upload(k->context.device, pass->z.data, z, lemoe_tensor_bytes(&pass->z)));
-out:
-    lemoe_mem_free(column);
-    lemoe_mem_free(z);
+/* Where the scores of each expert's own router stand when they are laid side by side. */
+static lemoe_status upload_places(const lemoe_router_keys *k, int64_t n, lemoe_arena *arena, lemoe_tensor *out) {
+    int32_t *place = NULL;
+    LEMOE_CHECK(n * k->n_expert <= INT32_MAX, LEMOE_ERR_SHAPE, "%lld units are too many to score at once",
+                (long long)n);
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_I32, k->n_expert, n, out));
+    LEMOE_TRY(lemoe_mem_alloc(n * k->n_expert, sizeof *place, &place));
+    for (int64_t i = 0; i < k->n_expert; i++)
+        for (int64_t u = 0; u < n; u++) place[i * n + u] = (int32_t)(u * k->n_expert + i);
+    lemoe_status status = lemoe_device_upload(k->context.device, out->data, place, lemoe_tensor_bytes(out));
+    lemoe_mem_free(place);
     return status;
+}
+
+lemoe_status lemoe_router_keys_input(const lemoe_router_keys *k, const float *e, int64_t n, lemoe_arena *arena,
+                                     lemoe_key_input *out) {
+    *out = (lemoe_key_input){0};
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, k->context.d, &out->e));
+    LEMOE_TRY(lemoe_device_upload(k->context.device, out->e.data, e, lemoe_tensor_bytes(&out->e)));
+    return k->per_expert ? upload_places(k, n, arena, &out->place) : LEMOE_OK;
+}
+
+/* The places of expert i, and z as one column. */
+static lemoe_tensor places_of(const lemoe_key_input *input, int64_t i) {
+    return lemoe_tensor_1d(lemoe_tensor_rows(input->place, i, 1).data, LEMOE_I32, input->place.shape[1]);
+}
+static lemoe_tensor as_column(lemoe_tensor z) { return lemoe_tensor_2d(z.data, z.dtype, z.shape[0] * z.shape[1], 1); }
+
+/* z of single-key routers side by side. */
+static lemoe_status join_columns(const lemoe_router_keys *k, const lemoe_key_pass *pass) {
+    lemoe_tensor no_weight = {0};
+    LEMOE_TRY(lemoe_device_zero(k->context.device, pass->z.data, lemoe_tensor_bytes(&pass->z)));
+    for (int64_t i = 0; i < k->n_expert; i++)
+        LEMOE_TRY(lemoe_op_rows_scatter_add(k->context.device, pass->scores[i].z, places_of(&pass->input, i), no_weight,
+                                            as_column(pass->z)));
+    return LEMOE_OK;
 }
 
 lemoe_status lemoe_router_keys_score(const lemoe_router_keys *k, const float *e, int64_t n, lemoe_arena *arena,
                                      lemoe_key_pass *out) {
-    lemoe_tensor on_device;
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, k->context.d, &on_device));
-    LEMOE_TRY(lemoe_device_upload(k->context.device, on_device.data, e, lemoe_tensor_bytes(&on_device)));
-    return lemoe_router_keys_score_on(k, on_device, arena, out);
+    lemoe_key_input input;
+    LEMOE_TRY(lemoe_router_keys_input(k, e, n, arena, &input));
+    return lemoe_router_keys_score_on(k, &input, arena, out);
 }
 
-lemoe_status lemoe_router_keys_score_on(const lemoe_router_keys *k, lemoe_tensor e, lemoe_arena *arena,
+lemoe_status lemoe_router_keys_score_on(const lemoe_router_keys *k, const lemoe_key_input *input, lemoe_arena *arena,
                                         lemoe_key_pass *out) {
-    int64_t n = e.shape[0];
-    *out = (lemoe_key_pass){.n = n};
+    int64_t n = input->e.shape[0];
+    *out = (lemoe_key_pass){.n = n, .input = *input};
     size_t n_bytes = (size_t)n_router(k) * sizeof *out->scores;
     LEMOE_TRY(lemoe_arena_host(arena, n_bytes, &out->scores));
     for (int64_t i = 0; i < n_router(k); i++)
-        LEMOE_TRY(lemoe_key_router_forward(&k->routers[i], e, arena, &out->scores[i]));
+        LEMOE_TRY(lemoe_key_router_forward(&k->routers[i], input->e, arena, &out->scores[i]));
     out->z = out->scores[0].z;
     if (k->per_expert) {
         LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, k->n_expert, &out->z));
-        LEMOE_TRY(join_columns(k, n, out));
+        LEMOE_TRY(join_columns(k, out));
     }
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, lemoe_router_keys_columns(k), &out->p));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_I32, n, 1, &out->top));
@@ -103,23 +123,17 @@ lemoe_status lemoe_router_keys_score_on(const lemoe_router_keys *k, lemoe_tensor
 /* ---- backward ---- */
 
 /* The newest expert's column of dz, for its own router. */
-static lemoe_status newest_column(const lemoe_router_keys *k, lemoe_tensor dz, lemoe_arena *arena, lemoe_tensor *out) {
-    int64_t n = dz.shape[0];
-    float *whole = NULL;
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, n, 1, out));
-    LEMOE_TRY(lemoe_mem_alloc(n * k->n_expert, sizeof *whole, &whole));
-    lemoe_status status = lemoe_device_download(k->context.device, whole, dz.data, lemoe_tensor_bytes(&dz));
-    for (int64_t u = 0; u < n; u++) whole[u] = whole[u * k->n_expert + k->n_expert - 1];
-    if (status == LEMOE_OK) status = lemoe_device_upload(k->context.device, out->data, whole, lemoe_tensor_bytes(out));
-    lemoe_mem_free(whole);
-    return status;
+static lemoe_status newest_column(const lemoe_router_keys *k, const lemoe_key_pass *pass, lemoe_tensor dz,
+                                  lemoe_arena *arena, lemoe_tensor *out) {
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, pass->n, 1, out));
+    return lemoe_op_rows_gather(k->context.device, as_column(dz), places_of(&pass->input, k->n_expert - 1), *out);
 }
 
 lemoe_status lemoe_router_keys_backward(const lemoe_router_keys *k, const lemoe_key_pass *pass, lemoe_tensor dz,
                                         lemoe_arena *arena) {
     lemoe_tensor column;
     if (!k->per_expert) return lemoe_key_router_backward(&k->routers[0], &pass->scores[0], dz, arena);
-    LEMOE_TRY(newest_column(k, dz, arena, &column));
+    LEMOE_TRY(newest_column(k, pass, dz, arena, &column));
     return lemoe_key_router_backward(&k->routers[k->n_expert - 1], &pass->scores[k->n_expert - 1], column, arena);
 }
 

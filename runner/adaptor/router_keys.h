@@ -28,9 +28,16 @@ typedef struct lemoe_router_keys {
     lemoe_replayed replayed;
 } lemoe_router_keys;
 
+/* What scores are made of, on the device; in an arena. */
+typedef struct lemoe_key_input {
+    lemoe_tensor e;     /* [n, d] features */
+    lemoe_tensor place; /* [n_expert, n] int32, per_expert: where in z[n, n_expert] the scores of an expert lie */
+} lemoe_key_input;
+
 /* Scores of n units; in an arena. */
 typedef struct lemoe_key_pass {
     int64_t n;
+    lemoe_key_input input;
     lemoe_key_scores *scores; /* [routers in use] */
     lemoe_tensor z, p;        /* [n, columns] */
     lemoe_tensor top;         /* [n, 1] int32 */
@@ -54,10 +61,12 @@ lemoe_status lemoe_router_keys_add_expert(void *router) LEMOE_MUST_CHECK;
 /* Scores of host features e[n, d]; everything of *out lives in the arena. */
 lemoe_status lemoe_router_keys_score(const lemoe_router_keys *keys, const float *e, int64_t n, lemoe_arena *arena,
                                      lemoe_key_pass *out) LEMOE_MUST_CHECK;
-/* The same of features of the device, borrowed until the backward. */
-lemoe_status lemoe_router_keys_score_on(const lemoe_router_keys *keys, lemoe_tensor e, lemoe_arena *arena,
+/* The same in two steps: the second only queues operations. The input is borrowed until the backward. */
+lemoe_status lemoe_router_keys_input(const lemoe_router_keys *keys, const float *e, int64_t n, lemoe_arena *arena,
+                                     lemoe_key_input *out) LEMOE_MUST_CHECK;
+lemoe_status lemoe_router_keys_score_on(const lemoe_router_keys *keys, const lemoe_key_input *input, lemoe_arena *arena,
                                         lemoe_key_pass *out) LEMOE_MUST_CHECK;
-/* Adds the gradients of what trains. dz: device [n, columns]. */
+/* Adds the gradients of what trains. dz: device [n, columns]. Queues operations. */
 lemoe_status lemoe_router_keys_backward(const lemoe_router_keys *keys, const lemoe_key_pass *pass, lemoe_tensor dz,
                                         lemoe_arena *arena) LEMOE_MUST_CHECK;
 /* Adds the gradients of weight / n * sum over n units of -log p_expert; *loss gets the mean itself. */

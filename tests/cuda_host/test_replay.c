@@ -58,39 +58,47 @@ static int64_t train(void **state, const char *settings, bool plainly, lemoe_ste
 }
 
 enum { STEPS = 6, BATCHES = 2 };
-#define LEMOE "edit: {method: lemoe}\nlemoe: {layer: 1, max_steps: 6, lr: 0.02, stop_loss: 0"
+#define LEMOE_OF(steps) "edit: {method: lemoe}\nlemoe: {layer: 1, max_steps: " #steps ", lr: 0.02, stop_loss: 0"
+#define LEMOE           LEMOE_OF(6)
+#define FT_M            "edit: {method: ft_m}\nft_m: {layer: 1, max_steps: 6, lr: 0.01, stop_loss: 0, norm_constraint: 0.01}"
+#define MOE             "edit: {method: moe}\nmoe: {layer: 1, experts: 3, top_k: 2, max_steps: 6, lr: 0.02, stop_loss: 0}"
 
+/* Of a batch: how many packs are captured, and for how many passes they are replayed. */
 static const struct {
     const char *settings;
-    bool is_replayed;
+    int n_pack, n_pass;
 } cases[] = {
-    {LEMOE ", preset: paper}",                                                                              true },
-    {LEMOE ", preset: stable}",                                                                             true },
-    {LEMOE ", preset: stable, expert: {kind: lora, rank: 3}}",                                              true },
-    {LEMOE ", router: frozen_proj, lambda: 0.5}",                                                           true },
-    {LEMOE ", router: forced, granularity: token}",                                                         true },
-    {"edit: {method: ft_m}\nft_m: {layer: 1, max_steps: 6, lr: 0.01, stop_loss: 0, norm_constraint: 0.01}", true },
-    {LEMOE ", router: literal}",                                                                            false},
-    {LEMOE ", router: per_expert_proj}",                                                                    false},
-    {LEMOE ", preset: stable, minibatch: 2}",                                                               false},
-    {"edit: {method: moe}\nmoe: {layer: 1, experts: 3, top_k: 2, max_steps: 6, lr: 0.02, stop_loss: 0}",    false},
+    {LEMOE ", preset: paper}",                                 1,                 STEPS - 1},
+    {LEMOE ", preset: stable}",                                1,                 STEPS - 1},
+    {LEMOE ", preset: stable, expert: {kind: lora, rank: 3}}", 1,                 STEPS - 1},
+    {LEMOE ", router: frozen_proj, lambda: 0.5}",              1,                 STEPS - 1},
+    {LEMOE ", router: forced, granularity: token}",            1,                 STEPS - 1},
+    {LEMOE ", router: forced, gate: renorm}",                  1,                 STEPS - 1},
+    {LEMOE ", router: per_expert_proj}",                       1,                 STEPS - 1},
+    {FT_M,                                                     1,                 STEPS - 1},
+    {LEMOE_OF(9) ", preset: stable, minibatch: 1}",            EDITOR_BATCH_SIZE, 2        },
+    {LEMOE_OF(9) ", router: forced, minibatch: 1}",            EDITOR_BATCH_SIZE, 2        },
+    {LEMOE ", preset: stable, minibatch: 1}",                  0,                 0        }, /* two passes: nothing to gain */
+    {LEMOE ", preset: stable, minibatch: 2}",                  0,                 0        },
+    {LEMOE ", router: literal}",                               0,                 0        },
+    {MOE,                                                      0,                 0        },
 };
 
 static void replayed_steps_have_the_same_bits(void **state) {
     static lemoe_step_record plain[EDITOR_MAX_STEPS], replayed[EDITOR_MAX_STEPS];
     bool captures = strcmp(tiny_device_kind(), "cpu") != 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int64_t n = train(state, cases[i].settings, true, plain);
+        int64_t n_step = train(state, cases[i].settings, true, plain);
         assert_int_equal(n_capture + n_replay, 0);
-        assert_int_equal(train(state, cases[i].settings, false, replayed), n);
-        if (n_replay != (captures && cases[i].is_replayed ? BATCHES * (STEPS - 1) : 0))
-            fail_msg("%s: %d replays", cases[i].settings, n_replay);
-        assert_int_equal(n_capture, captures && cases[i].is_replayed ? BATCHES : 0);
-        for (int64_t s = 0; s < n; s++) {
+        assert_int_equal(train(state, cases[i].settings, false, replayed), n_step);
+        int n = captures ? BATCHES * cases[i].n_pack : 0;
+        if (n_capture != n || n_replay != n * cases[i].n_pass)
+            fail_msg("%s: %d captures, %d replays", cases[i].settings, n_capture, n_replay);
+        for (int64_t s = 0; s < n_step; s++) {
             assert_memory_equal(&plain[s].loss, &replayed[s].loss, sizeof plain[s].loss);
             assert_memory_equal(&plain[s].grad_norm, &replayed[s].grad_norm, sizeof plain[s].grad_norm);
         }
-        if (cases[i].is_replayed && !(replayed[STEPS - 1].loss < replayed[0].loss)) /* of the same edits */
+        if (cases[i].n_pack == 1 && !(replayed[STEPS - 1].loss < replayed[0].loss)) /* of the same edits */
             fail_msg("%s: the loss goes from %g to %g", cases[i].settings, replayed[0].loss, replayed[STEPS - 1].loss);
     }
 }

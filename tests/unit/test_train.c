@@ -56,6 +56,32 @@ static void a_pass_holds_every_edit_once(void **state) {
     editor_close(&f);
 }
 
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Packs of single edits are built once and come again in another order: text, route and gate stay the edit's own.
+ * Nothing learns here, so each pass has the same gradients, which the gate of the second batch's expert scales. */
+static void single_edits_stay_themselves(void **state) {
+    enum { N = EDITOR_BATCH_SIZE, PASSES = 3 };
+    editor_fixture f;
+    double norms[PASSES][N];
+    editor_open(state,
+                "edit: {method: lemoe}\nlemoe: {layer: 1, router: forced, max_steps: 9, stop_loss: 0, minibatch: 1}",
+                &f);
+    f.e.config.lemoe.training.lr = f.e.config.lemoe.router_lr = 0.0;
+    for (int64_t batch = 0; batch < 2; batch++) assert_ok(editor_train(&f, batch));
+    assert_int_equal(f.e.n_step, (int64_t)2 * PASSES * N);
+    for (int pass = 0; pass < PASSES; pass++) {
+        for (int i = 0; i < N; i++) norms[pass][i] = f.e.steps[(PASSES + pass) * N + i].grad_norm;
+        qsort(norms[pass], N, sizeof *norms[pass], by_value);
+        for (int i = 0; i < N; i++)
+            assert_true(norms[pass][i] == norms[0][i] && (i == 0 || norms[0][i] > norms[0][i - 1]));
+    }
+    editor_close(&f);
+}
+
 /* The loss of an update is the mean over its edits of the mean over an edit's targets. */
 static void the_loss_is_a_mean_of_means(void **state) {
     editor_fixture f;
@@ -104,6 +130,7 @@ int main(void) {
         cmocka_unit_test(micro_batches_only_limit_memory),
         cmocka_unit_test(the_same_again_is_the_same_bit_for_bit),
         cmocka_unit_test(a_pass_holds_every_edit_once),
+        cmocka_unit_test(single_edits_stay_themselves),
         cmocka_unit_test(the_loss_is_a_mean_of_means),
         cmocka_unit_test(a_low_loss_ends_it_after_a_whole_pass),
         cmocka_unit_test(failures_come_back),

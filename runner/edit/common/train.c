@@ -16,17 +16,23 @@ typedef struct micro {
     lemoe_graph *graph;  /* its forward and backward, once they are captured */
 } micro;
 
+/* Graphs take memory of the device that nobody plans, about as much as a few thousand launches' arguments each. */
+enum { MOST_GRAPHS = 256 };
+
 typedef struct training {
     const lemoe_train_args *args;
     const lemoe_editor_context *context;
     lemoe_llama *model;
     lemoe_adamw adamw;
     lemoe_item *items;   /* the batch in the order of this pass */
+    int64_t *order;      /* [n_items] of this pass */
     int64_t pass, seen;  /* where it is: edits of this pass that were in an update, */
     double seen_loss;    /* and the sum of their losses */
     int64_t n_minibatch; /* edits of a full minibatch */
-    micro *whole_batch;  /* minibatch 0: packs are the same in every step, so they are built once */
-    int64_t n_whole_batch;
+    /* Packs that come again are built once: those of the whole batch, or one an edit, in the batch's order. Others, of
+     * minibatches that are drawn anew in each pass, never do. */
+    micro *held;
+    int64_t n_held;
     bool captures; /* they are replayed from the device's own record of them */
 } training;
 
@@ -51,35 +57,46 @@ static lemoe_status build_micro(const training *t, lemoe_arena *arena, const lem
     return target_weights(arena, n_minibatch, out);
 }
 
-static lemoe_status build_whole_batch(training *t) {
+static lemoe_status hold(const training *t, const lemoe_item *items, int64_t n, int64_t n_minibatch, micro *m) {
+    LEMOE_TRY(build_micro(t, t->context->batch_arena, items, n, n_minibatch, m));
+    return lemoe_llama_hold(t->model, &m->pack, lemoe_llama_cut(t->model), t->context->batch_arena,
+                            t->context->step_arena);
+}
+
+static lemoe_status hold_whole_batch(training *t) {
     const lemoe_item *items = t->items;
     int64_t n = t->args->batch->n_items, budget = t->context->micro_batch_tokens, capacity = 0;
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = lemoe_pack_split(items, n, begin, budget);
-        LEMOE_TRY(lemoe_mem_grow(&t->whole_batch, &capacity, t->n_whole_batch + 1, sizeof *t->whole_batch));
-        micro *m = &t->whole_batch[t->n_whole_batch];
-        LEMOE_TRY(build_micro(t, t->context->batch_arena, items + begin, end - begin, n, m));
-        t->n_whole_batch++;
-        LEMOE_TRY(lemoe_llama_hold(t->model, &m->pack, lemoe_llama_cut(t->model), t->context->batch_arena,
-                                   t->context->step_arena));
+        LEMOE_TRY(lemoe_mem_grow(&t->held, &capacity, t->n_held + 1, sizeof *t->held));
+        micro *m = &t->held[t->n_held++];
+        *m = (micro){0};
+        LEMOE_TRY(hold(t, items + begin, end - begin, n, m));
     }
     return LEMOE_OK;
 }
 
-/* Whether an update's micro-batches can be replayed: nothing in them needs the host, and there are updates to gain by.
- */
-static bool can_replay(const training *t) {
-    bool can = !t->context->launches_plainly && t->args->training->max_steps > 2 &&
-               lemoe_device_can_capture(lemoe_llama_device(t->model)) &&
-               lemoe_comm_stays_on_device(lemoe_llama_comm(t->model));
-    for (int64_t i = 0; i < t->n_whole_batch; i++) can = can && t->whole_batch[i].pack.without_host;
-    return can;
+/* Single edits are built when they are first reached: not every one is. */
+static lemoe_status make_room_to_hold(training *t) {
+    int64_t n = t->args->batch->n_items;
+    if (t->n_minibatch == n) return hold_whole_batch(t);
+    if (t->n_minibatch > 1) return LEMOE_OK;
+    t->n_held = n;
+    return lemoe_mem_alloc(n, sizeof *t->held, &t->held);
 }
 
-static void destroy_whole_batch(training *t) {
-    for (int64_t i = 0; i < t->n_whole_batch; i++)
-        lemoe_graph_destroy(lemoe_llama_device(t->model), t->whole_batch[i].graph);
-    lemoe_mem_free(t->whole_batch);
+/* Whether packs that are held can be replayed, if nothing in them needs the host: there are passes to gain by. */
+static bool can_replay(const training *t) {
+    int64_t n = t->args->batch->n_items, n_update = (n + t->n_minibatch - 1) / t->n_minibatch; /* of a pass */
+    return !t->context->launches_plainly && t->n_held <= MOST_GRAPHS && t->args->training->max_steps > 2 * n_update &&
+           lemoe_device_can_capture(lemoe_llama_device(t->model)) &&
+           lemoe_comm_stays_on_device(lemoe_llama_comm(t->model));
+}
+
+static void destroy_held(training *t) {
+    for (int64_t i = 0; i < t->n_held && t->held; i++)
+        lemoe_graph_destroy(lemoe_llama_device(t->model), t->held[i].graph);
+    lemoe_mem_free(t->held);
 }
 
 /* ---- one update ---- */
@@ -124,25 +141,33 @@ static lemoe_status capture_micro(const training *t, micro *m) {
     return status != LEMOE_OK ? status : ended;
 }
 
-/* A micro-batch of the whole batch. The first time it runs plainly, which makes all the room it needs; then it is
+/* A micro-batch that comes again. The first time it runs plainly, which makes all the room it needs; then it is
  * captured, and from then on one replay does what hundreds of launches did. */
 static lemoe_status run_held(const training *t, micro *m) {
-    if (!t->captures || m->n_run++ == 0) return run_micro(t, m, NULL);
+    if (!t->captures || !m->pack.without_host || m->n_run++ == 0) return run_micro(t, m, NULL);
     if (!m->graph) LEMOE_TRY(capture_micro(t, m));
     return lemoe_graph_replay(lemoe_llama_device(t->model), m->graph);
 }
 
-static lemoe_status accumulate_whole(const training *t, double *loss) {
-    for (int64_t i = 0; i < t->n_whole_batch; i++) LEMOE_TRY(run_held(t, &t->whole_batch[i]));
-    for (int64_t i = 0; i < t->n_whole_batch; i++)
-        LEMOE_TRY(share_of_loss(t, &t->whole_batch[i], (lemoe_tensor){0}, loss));
+static lemoe_status accumulate_held(const training *t, micro *held, int64_t n, double *loss) {
+    for (int64_t i = 0; i < n; i++) LEMOE_TRY(run_held(t, &held[i]));
+    for (int64_t i = 0; i < n; i++) LEMOE_TRY(share_of_loss(t, &held[i], (lemoe_tensor){0}, loss));
     return LEMOE_OK;
+}
+
+/* The pack keeps a pointer to its edit: to the batch's own, which stays where it is. */
+static lemoe_status accumulate_single(const training *t, double *loss) {
+    int64_t i = t->order[t->seen];
+    micro *m = &t->held[i];
+    if (m->pack.n_seq == 0) LEMOE_TRY(hold(t, &t->args->batch->items[i], 1, 1, m));
+    return accumulate_held(t, m, 1, loss);
 }
 
 static lemoe_status accumulate(const training *t, const lemoe_item *items, int64_t n, double *loss, int64_t *n_tok) {
     lemoe_arena *arena = t->context->step_arena;
     for (int64_t i = 0; i < n; i++) *n_tok += items[i].n_tok;
-    if (t->n_whole_batch) return accumulate_whole(t, loss);
+    if (t->n_held)
+        return n == t->args->batch->n_items ? accumulate_held(t, t->held, t->n_held, loss) : accumulate_single(t, loss);
     for (int64_t begin = 0, end; begin < n; begin = end) {
         micro m;
         size_t mark = lemoe_arena_mark(arena);
@@ -195,15 +220,11 @@ static lemoe_status update(training *t, const lemoe_item *items, int64_t n, doub
 /* ---- passes ---- */
 
 /* A permutation per pass, drawn by (seed, batch, pass): no state, so any step can be found again. */
-static lemoe_status shuffle(training *t, int64_t pass) {
+static void shuffle(training *t, int64_t pass) {
     const lemoe_edit_batch *batch = t->args->batch;
-    int64_t *order = NULL;
-    LEMOE_TRY(lemoe_mem_alloc(batch->n_items, sizeof *order, &order));
     uint64_t seed = t->context->config->seed ^ (uint64_t)(batch->index + 1) << 32;
-    lemoe_rng_permutation(lemoe_rng_make(seed, LEMOE_RNG_MINIBATCH, (uint32_t)pass), batch->n_items, order);
-    for (int64_t i = 0; i < batch->n_items; i++) t->items[i] = batch->items[order[i]];
-    lemoe_mem_free(order);
-    return LEMOE_OK;
+    lemoe_rng_permutation(lemoe_rng_make(seed, LEMOE_RNG_MINIBATCH, (uint32_t)pass), batch->n_items, t->order);
+    for (int64_t i = 0; i < batch->n_items; i++) t->items[i] = batch->items[t->order[i]];
 }
 
 static lemoe_status visit_training(void *object, lemoe_state *state) {
@@ -219,7 +240,7 @@ static lemoe_status visit_training(void *object, lemoe_state *state) {
 static lemoe_status run_pass(training *t, double *loss, bool *complete) {
     const lemoe_step_log *log = t->args->log;
     int64_t n = t->args->batch->n_items;
-    if (t->n_minibatch < n) LEMOE_TRY(shuffle(t, t->pass));
+    if (t->n_minibatch < n) shuffle(t, t->pass);
     while (t->seen < n && t->adamw.step < t->args->training->max_steps) {
         int64_t count = n - t->seen < t->n_minibatch ? n - t->seen : t->n_minibatch;
         double minibatch_loss = 0;
@@ -254,15 +275,17 @@ lemoe_status lemoe_train_batch(const lemoe_train_args *args) {
     int64_t n = args->batch->n_items;
     t.n_minibatch = c->minibatch > 0 && c->minibatch < n ? c->minibatch : n;
     LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *t.items, &t.items));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *t.order, &t.order));
     memcpy(t.items, args->batch->items, (size_t)n * sizeof *t.items);
     LEMOE_TRY_GOTO(lemoe_adamw_begin(&t.adamw, c->lr, c->weight_decay, c->clip, args->context->batch_arena,
                                      args->params, args->n_params));
     if (args->batch->resume) LEMOE_TRY_GOTO(visit_training(&t, args->batch->resume));
-    if (t.n_minibatch == n) LEMOE_TRY_GOTO(build_whole_batch(&t));
+    LEMOE_TRY_GOTO(make_room_to_hold(&t));
     t.captures = can_replay(&t);
     LEMOE_TRY_GOTO(run_passes(&t));
 out:
     lemoe_mem_free(t.items);
-    destroy_whole_batch(&t);
+    lemoe_mem_free(t.order);
+    destroy_held(&t);
     return status;
 }
