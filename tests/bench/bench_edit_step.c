@@ -1,22 +1,27 @@
 /*
  * The edit step of LEMoE through the real editor and lemoe_train_batch, one update at a time on request, so that a
- * driver (edit_step.py) can take turns with another program on the same cores.
+ * driver (edit_step.py) can take turns with another program on the same cores, or the same GPU.
  *
- * Usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS [fp32 | widened | bf16]
- * The last says how frozen weights are stored and multiplied: fp32; bf16, widened to fp32; bf16 as they are.
+ * Usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS [MODE [DEVICE [plain]]]
+ * MODE: how weights are stored and multiplied: fp32; bf16 as they are; widened, bf16 multiplied as fp32.
+ * DEVICE: cpu, cuda, opened as lemoe-run opens it; planning, which computes nothing and finds out what memory it takes
+ * on a device of its own memory: a first update and "memory" is all to be asked of it.
+ * plain: every operation launched, also where the device replays a captured update.
  * ITEMS_FILE: a line an edit, "n_prompt id id ...". Requests are lines on standard input:
- *   steps N     N updates; answers the seconds of each
- *   products N  the matrix products of an update with nothing between them, N times; answers flop and seconds of each
- *   profile N   N updates; answers seconds of an update by family of operation
- *   evaluate N  scores all items of the file N times; answers seconds of each and of the rows at the cut
- *   memory      answers bytes
- * The first line says "open": seconds until the model was open, until the rows at the cut were there, until the first
- * update was done, and that update's loss. Ends with its input.
+ *   steps N     N updates; answers the seconds of each. The device is waited for before the first and after the last
+ *   products N  the matrix products of the second update with nothing between them, N times; answers flop and seconds
+ * of each. What is rounded for them on the way is part of it on a GPU, and not on the CPU shapes      answers kind, m,
+ * n and k of each of these products profile N   N updates; answers seconds of an update by family of operation, each
+ * waited for (on a GPU: plain) evaluate N  scores all items of the file N times; answers seconds of each and of the
+ * rows at the cut memory      answers bytes The first line says "open": seconds until the device was open, the model,
+ * the rows at the cut (how long they took), and the first update, that update's loss, and the device's domain. Ends
+ * with its input.
  */
 #include "tests/bench/bench_clock.h"
 #include "tests/bench/op_watch.h"
 
 #include "kernels/base/mem.h"
+#include "kernels/planning.h"
 #include "runner/edit/editor.h"
 #include "runner/eval/score.h"
 #include "runner/model/prefix_cache.h"
@@ -31,7 +36,9 @@ typedef struct bench {
     int64_t layer, n_edits;
     lemoe_dtype dtype;
     lemoe_products products;
+    bool launches_plainly;
     lemoe_device *device;
+    size_t free_bytes; /* of the device when it was opened */
     lemoe_comm *comm;
     lemoe_llama *model;
     lemoe_arena *run_arena, *batch_arena, *step_arena;
@@ -42,7 +49,9 @@ typedef struct bench {
     lemoe_item *items;
     int64_t n_items, item_capacity;
     lemoe_prefix_cache *cache;
-    double began, opened, prefix_seconds, last_step; /* clock */
+    float *zero_rows; /* rows at the cut where nothing is computed */
+    int32_t *zero_places;
+    double began, device_opened, opened, prefix_seconds, last_step; /* clock */
     int64_t n_step, steps_left;
     double *seconds; /* of the updates asked for */
     int64_t n_seconds, seconds_capacity;
@@ -103,8 +112,9 @@ static lemoe_status configure(bench *b, lemoe_config *config) {
 static lemoe_status open_editor(bench *b) {
     static lemoe_config config;
     lemoe_arena **const arenas[] = {&b->run_arena, &b->batch_arena, &b->step_arena};
+    size_t block_bytes = lemoe_device_is_planning(b->device) ? LEMOE_PLANNING_BLOCK_BYTES : BLOCK_BYTES;
     LEMOE_TRY(configure(b, &config));
-    for (int i = 0; i < 3; i++) LEMOE_TRY(lemoe_arena_create(b->device, BLOCK_BYTES, arenas[i]));
+    for (int i = 0; i < 3; i++) LEMOE_TRY(lemoe_arena_create(b->device, block_bytes, arenas[i]));
     b->context = (lemoe_editor_context){.config = &config,
                                         .model = b->model,
                                         .run_arena = b->run_arena,
@@ -112,7 +122,8 @@ static lemoe_status open_editor(bench *b) {
                                         .step_arena = b->step_arena,
                                         .n_batch = 1,
                                         .batch_size = b->n_edits,
-                                        .micro_batch_tokens = PACK_TOKENS};
+                                        .micro_batch_tokens = PACK_TOKENS,
+                                        .launches_plainly = b->launches_plainly};
     b->ops = lemoe_editor_find("lemoe");
     LEMOE_TRY(b->ops->check(&config, lemoe_llama_config_of(b->model)));
     return b->ops->open(&b->context, &b->editor);
@@ -126,19 +137,57 @@ static lemoe_status fill_prefix(bench *b, lemoe_item *items, int64_t n, lemoe_pr
     return lemoe_prefix_cache_open(&args, items, n, cache);
 }
 
-static lemoe_status open_bench(bench *b, char **argv) {
+/* Where there is no choice of products, as on a GPU, weights are multiplied as they are stored. */
+static lemoe_status choose_products(const bench *b) {
+    bool is_offered = lemoe_device_check_products(lemoe_device_kind(b->device), b->products) == LEMOE_OK;
+    if (is_offered || lemoe_device_is_host(b->device)) return lemoe_device_set_products(b->device, b->products);
+    lemoe_error_clear();
+    return LEMOE_OK;
+}
+
+static lemoe_status open_device(bench *b, const char *kind, int n_threads) {
+    size_t total_bytes = 0;
+    if (strcmp(kind, "planning") == 0) return lemoe_planning_device_open(false, &b->device);
+    LEMOE_TRY(lemoe_device_open(kind, n_threads, &b->device));
+    LEMOE_TRY(choose_products(b));
+    return lemoe_device_mem_info(b->device, &b->free_bytes, &total_bytes);
+}
+
+static lemoe_status open_model(bench *b, const char *folder) {
+    lemoe_llama_args args = {folder, b->dtype, b->device, b->comm};
+    lemoe_llama_config shape;
+    if (!lemoe_device_is_planning(b->device)) return lemoe_llama_open(&args, &b->model);
+    LEMOE_TRY(lemoe_llama_config_read(folder, &shape));
+    return lemoe_llama_open_planning(&args, &shape, &b->model);
+}
+
+/* Rows that nobody computes, in place of those of fill_prefix. */
+static lemoe_status point_to_zeros(bench *b) {
+    int64_t d = lemoe_llama_config_of(b->model)->d_model;
+    LEMOE_TRY(lemoe_mem_alloc(MAX_TOK, (size_t)d * sizeof *b->zero_rows, &b->zero_rows));
+    LEMOE_TRY(lemoe_mem_alloc(MAX_TOK, sizeof *b->zero_places, &b->zero_places));
+    for (int64_t i = 0; i < b->n_edits; i++) {
+        lemoe_item *item = &b->items[i];
+        item->cut_rows = item->embedding_mean = item->entity_mean = item->token_rows = b->zero_rows;
+        item->token_index = b->zero_places;
+    }
+    return LEMOE_OK;
+}
+
+static lemoe_status open_bench(bench *b, char **argv, const char *kind) {
     b->began = bench_seconds();
-    LEMOE_TRY(lemoe_device_open("cpu", atoi(argv[5]), &b->device));
+    LEMOE_TRY(open_device(b, kind, atoi(argv[5])));
+    b->device_opened = bench_seconds();
     LEMOE_TRY(lemoe_comm_self(&b->comm));
-    LEMOE_TRY(lemoe_device_set_products(b->device, b->products));
-    lemoe_llama_args args = {argv[1], b->dtype, b->device, b->comm};
-    LEMOE_TRY(lemoe_llama_open(&args, &b->model));
+    LEMOE_TRY(open_model(b, argv[1]));
+    b->opened = bench_seconds();
     LEMOE_TRY(read_items(b, argv[2]));
     LEMOE_CHECK(b->n_edits <= b->n_items, LEMOE_ERR_ARG, "%s holds %lld items", argv[2], (long long)b->n_items);
     LEMOE_TRY(open_editor(b));
-    b->opened = bench_seconds();
+    double begin = bench_seconds();
+    if (lemoe_device_is_planning(b->device)) return point_to_zeros(b);
     LEMOE_TRY(fill_prefix(b, b->items, b->n_edits, &b->cache));
-    b->prefix_seconds = bench_seconds() - b->opened;
+    b->prefix_seconds = bench_seconds() - begin;
     return LEMOE_OK;
 }
 
@@ -150,16 +199,26 @@ static void answer_seconds(const char *name, const double *seconds, int64_t n) {
     printf("\n");
 }
 
-static lemoe_status answer_products(bench *b) {
-    LEMOE_TRY(op_watch_prepare(b->products));
+static lemoe_status answer_products(const bench *b) {
+    LEMOE_CHECK(op_watch_flop() > 0, LEMOE_ERR_STATE,
+                "products are those of the second update, which was not asked for");
+    if (lemoe_device_is_host(b->device)) LEMOE_TRY(op_watch_prepare(b->products));
     printf("products %.0f", op_watch_flop());
     for (int64_t i = 0; i < b->repetitions; i++) {
+        LEMOE_TRY(lemoe_device_sync(b->device));
         double begin = bench_seconds();
         LEMOE_TRY(op_watch_replay(b->device));
+        LEMOE_TRY(lemoe_device_sync(b->device));
         printf(" %.6f", bench_seconds() - begin);
     }
     printf("\n");
     return LEMOE_OK;
+}
+
+static void answer_shapes(void) {
+    printf("shapes");
+    op_watch_print();
+    printf("\n");
 }
 
 static void answer_profile(const bench *b) {
@@ -209,23 +268,38 @@ static double process_bytes(const char *name) {
     return kib * 1024;
 }
 
-static void answer_memory(const bench *b) {
-    printf("memory run %zu batch %zu step %zu prefix %lld peak %.0f now %.0f anonymous %.0f file %.0f\n",
+/* taken: of the device's memory since it was opened, as its driver counts; 0 where the host's is meant. */
+static lemoe_status answer_memory(const bench *b) {
+    bool is_own = !lemoe_device_is_host(b->device) && !lemoe_device_is_planning(b->device);
+    size_t free_bytes = b->free_bytes, total_bytes = 0;
+    if (is_own) LEMOE_TRY(lemoe_device_mem_info(b->device, &free_bytes, &total_bytes));
+    printf("memory weights %lld run %zu batch %zu step %zu prefix %lld workspace %zu taken %.0f peak %.0f now %.0f "
+           "anonymous %.0f file %.0f\n",
+           (long long)lemoe_llama_share_bytes(lemoe_llama_config_of(b->model), b->dtype, 1),
            lemoe_arena_peak_bytes(b->run_arena), lemoe_arena_peak_bytes(b->batch_arena),
-           lemoe_arena_peak_bytes(b->step_arena), (long long)lemoe_prefix_cache_bytes(b->cache), process_bytes("VmHWM"),
+           lemoe_arena_peak_bytes(b->step_arena), b->cache ? (long long)lemoe_prefix_cache_bytes(b->cache) : 0,
+           lemoe_device_workspace_bytes(b->device), (double)b->free_bytes - (double)free_bytes, process_bytes("VmHWM"),
            process_bytes("VmRSS"), process_bytes("RssAnon"), process_bytes("RssFile"));
+    return LEMOE_OK;
 }
 
 /* ---- between updates ---- */
 
-static lemoe_status finish_request(bench *b) {
+static void finish_request(bench *b) {
     if (b->request == 's') answer_seconds("steps", b->seconds, b->n_seconds);
     if (b->request == 'f') answer_profile(b);
-    if (b->request == 'p') {
-        LEMOE_TRY(op_watch_note(false));
-        LEMOE_TRY(answer_products(b));
-    }
+    op_watch_wait(NULL);
     b->request = 0;
+}
+
+/* What is answered without an update; *is_one: whether it was such a request. */
+static lemoe_status answer_now(bench *b, const char *word, bool *is_one) {
+    *is_one = true;
+    if (strcmp(word, "memory") == 0) return answer_memory(b);
+    if (strcmp(word, "evaluate") == 0) return answer_evaluation(b);
+    if (strcmp(word, "products") == 0) return answer_products(b);
+    if (strcmp(word, "shapes") == 0) answer_shapes();
+    *is_one = strcmp(word, "shapes") == 0;
     return LEMOE_OK;
 }
 
@@ -234,6 +308,7 @@ static lemoe_status next_request(bench *b) {
     char line[64], word[16];
     while (b->steps_left == 0) {
         long long n = 0;
+        bool is_answered = false;
         (void)fflush(stdout);
         b->is_over = !fgets(line, sizeof line, stdin);
         if (b->is_over) return lemoe_raise(LEMOE_ERR_STATE, "the driver has left");
@@ -241,20 +316,14 @@ static lemoe_status next_request(bench *b) {
         LEMOE_CHECK(n_word >= 1, LEMOE_ERR_ARG, "an empty request");
         b->repetitions = n;
         b->n_seconds = 0;
-        if (strcmp(word, "memory") == 0) {
-            answer_memory(b);
-        } else if (strcmp(word, "evaluate") == 0) {
-            LEMOE_TRY(answer_evaluation(b));
-        } else if (strcmp(word, "products") == 0) {
-            b->request = 'p';
-            b->steps_left = 1;
-            LEMOE_TRY(op_watch_note(true));
-        } else {
-            b->request = strcmp(word, "profile") == 0 ? 'f' : 's';
-            b->steps_left = n;
-            op_watch_reset();
-        }
+        LEMOE_TRY(answer_now(b, word, &is_answered));
+        if (is_answered) continue;
+        b->request = strcmp(word, "profile") == 0 ? 'f' : 's';
+        b->steps_left = n;
+        op_watch_reset();
+        if (b->request == 'f') op_watch_wait(b->device);
     }
+    LEMOE_TRY(lemoe_device_sync(b->device));
     b->last_step = bench_seconds();
     return LEMOE_OK;
 }
@@ -264,25 +333,32 @@ static lemoe_status log_step(void *context, const lemoe_step_record *record) {
     return LEMOE_OK;
 }
 
-static lemoe_status between(void *context, lemoe_state_visit visit, void *training) {
-    bench *b = context;
-    double now = bench_seconds();
-    (void)visit, (void)training;
-    if (b->n_step++ == 0) {
-        printf("open %.6f %.6f %.6f %.9g %s\n", b->opened - b->began, b->prefix_seconds, now - b->began, b->loss,
-               lemoe_device_domain(b->device));
-        return next_request(b);
-    }
-    LEMOE_TRY(lemoe_mem_grow(&b->seconds, &b->seconds_capacity, b->n_seconds + 1, sizeof *b->seconds));
-    b->seconds[b->n_seconds++] = now - b->last_step;
-    b->last_step = now;
-    if (--b->steps_left > 0) return LEMOE_OK;
-    LEMOE_TRY(finish_request(b));
+static lemoe_status first_update_done(bench *b) {
+    LEMOE_TRY(lemoe_device_sync(b->device));
+    printf("open %.6f %.6f %.6f %.6f %.9g %s\n", b->device_opened - b->began, b->opened - b->began, b->prefix_seconds,
+           bench_seconds() - b->began, b->loss, lemoe_device_domain(b->device));
+    op_watch_note(true);
     return next_request(b);
 }
 
-static lemoe_status run(bench *b, char **argv) {
-    LEMOE_TRY(open_bench(b, argv));
+static lemoe_status between(void *context, lemoe_state_visit visit, void *training) {
+    bench *b = context;
+    (void)visit, (void)training;
+    if (b->n_step++ == 0) return first_update_done(b);
+    op_watch_note(false);
+    bool is_last = --b->steps_left == 0;
+    if (is_last) LEMOE_TRY(lemoe_device_sync(b->device));
+    double now = bench_seconds();
+    LEMOE_TRY(lemoe_mem_grow(&b->seconds, &b->seconds_capacity, b->n_seconds + 1, sizeof *b->seconds));
+    b->seconds[b->n_seconds++] = now - b->last_step;
+    b->last_step = now;
+    if (!is_last) return LEMOE_OK;
+    finish_request(b);
+    return next_request(b);
+}
+
+static lemoe_status run(bench *b, char **argv, const char *kind) {
+    LEMOE_TRY(open_bench(b, argv, kind));
     lemoe_step_log log = {log_step, b, between};
     lemoe_edit_batch batch = {0, b->items, b->n_edits, NULL};
     lemoe_status status = b->ops->edit_batch(b->editor, &batch, &log);
@@ -294,6 +370,8 @@ static void close_bench(bench *b) {
     lemoe_prefix_cache_close(b->cache);
     for (int64_t i = 0; i < b->n_items; i++) lemoe_mem_free((void *)(uintptr_t)b->items[i].ids);
     lemoe_mem_free(b->items);
+    lemoe_mem_free(b->zero_rows);
+    lemoe_mem_free(b->zero_places);
     lemoe_mem_free(b->seconds);
     lemoe_arena_destroy(b->run_arena);
     lemoe_arena_destroy(b->batch_arena);
@@ -307,16 +385,18 @@ static void close_bench(bench *b) {
 
 int main(int argc, char **argv) {
     bench b = {0};
-    if (argc < 6 || argc > 7) {
-        (void)fprintf(stderr, "usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS [PRODUCTS]\n");
+    if (argc < 6 || argc > 9) {
+        (void)fprintf(stderr, "usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS "
+                              "[MODE [DEVICE [plain]]]\n");
         return 1;
     }
     const char *mode = argc > 6 ? argv[6] : "fp32";
     b.dtype = strcmp(mode, "fp32") == 0 ? LEMOE_F32 : LEMOE_BF16;
     b.products = strcmp(mode, "bf16") == 0 ? LEMOE_PRODUCTS_BF16 : LEMOE_PRODUCTS_F32;
+    b.launches_plainly = argc > 8 && strcmp(argv[8], "plain") == 0;
     b.layer = atoll(argv[3]);
     b.n_edits = atoll(argv[4]);
-    lemoe_status status = run(&b, argv);
+    lemoe_status status = run(&b, argv, argc > 7 ? argv[7] : "cpu");
     if (status != LEMOE_OK) (void)fprintf(stderr, "%s\n%s\n", lemoe_error_message(), lemoe_error_trace());
     close_bench(&b);
     return status == LEMOE_OK ? 0 : 1;

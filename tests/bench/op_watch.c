@@ -4,6 +4,7 @@
 #include "kernels/cpu/cpu_onednn.h" /* the library itself, for its own rate */
 #include "tests/bench/bench_clock.h"
 
+#include <stdio.h>
 #include <string.h>
 
 const char *const op_family_name[OP_FAMILY_COUNT] = {
@@ -23,6 +24,7 @@ double op_seconds[OP_FAMILY_COUNT];
 static product *products;
 static int64_t n_product, capacity;
 static bool is_noting;
+static lemoe_device *awaited; /* NULL: an operation is over when its call is */
 
 void op_watch_reset(void) { memset(op_seconds, 0, sizeof op_seconds); }
 
@@ -31,20 +33,29 @@ static void forget(void) {
     n_product = 0;
 }
 
-lemoe_status op_watch_note(bool noting) {
+void op_watch_note(bool noting) {
     is_noting = noting;
     if (noting) forget();
-    return LEMOE_OK;
 }
+
+/* Terms of each of its sums. */
+static int64_t inner_of(const product *p) { return p->a.shape[p->kind == OP_LINEAR_DW ? 0 : 1]; }
 
 double op_watch_flop(void) {
     double flop = 0;
+    for (int64_t i = 0; i < n_product; i++)
+        flop += 2.0 * (double)lemoe_tensor_count(&products[i].c) * (double)inner_of(&products[i]);
+    return flop;
+}
+
+void op_watch_wait(lemoe_device *device) { awaited = device; }
+
+void op_watch_print(void) {
     for (int64_t i = 0; i < n_product; i++) {
         const product *p = &products[i];
-        int64_t inner = p->kind == OP_LINEAR ? p->a.shape[1] : p->a.shape[p->kind == OP_LINEAR_DW ? 0 : 1];
-        flop += 2.0 * (double)lemoe_tensor_count(&p->c) * (double)inner;
+        printf(" %s %lld %lld %lld", op_family_name[p->kind], (long long)p->c.shape[0], (long long)p->c.shape[1],
+               (long long)inner_of(p));
     }
-    return flop;
 }
 
 void op_watch_free(void) {
@@ -56,6 +67,13 @@ void op_watch_free(void) {
 
 /* ---- what stands between the runner and each operation ---- */
 
+/* Counts an operation that began then; awaited, it ends when the device has done it. */
+static lemoe_status count(op_family family, double begin, lemoe_status status) {
+    if (awaited && status == LEMOE_OK) status = lemoe_device_sync(awaited);
+    op_seconds[family] += bench_seconds() - begin;
+    return status;
+}
+
 typedef lemoe_status (*linear_fn)(lemoe_device *, lemoe_tensor, lemoe_tensor, lemoe_tensor, bool);
 
 static lemoe_status linear(op_family kind, linear_fn real, lemoe_device *device, lemoe_tensor a, lemoe_tensor b,
@@ -65,9 +83,7 @@ static lemoe_status linear(op_family kind, linear_fn real, lemoe_device *device,
         products[n_product++] = (product){kind, a, b, c, accumulate, NULL};
     }
     double begin = bench_seconds();
-    lemoe_status status = real(device, a, b, c, accumulate);
-    op_seconds[kind] += bench_seconds() - begin;
-    return status;
+    return count(kind, begin, real(device, a, b, c, accumulate));
 }
 
 #define WATCH_LINEAR(name, kind)                                                                                       \
@@ -83,7 +99,7 @@ WATCH_LINEAR(lemoe_op_linear_dw, OP_LINEAR_DW)
 lemoe_status op_watch_prepare(lemoe_products mode) {
     for (int64_t i = 0; i < n_product; i++) {
         product *p = &products[i];
-        if (p->b.dtype != LEMOE_BF16 || mode != LEMOE_PRODUCTS_BF16) continue;
+        if (p->b.dtype != LEMOE_BF16 || mode != LEMOE_PRODUCTS_BF16 || p->rounded) continue;
         int64_t n = lemoe_tensor_count(&p->a);
         LEMOE_TRY(lemoe_mem_alloc(n, sizeof *p->rounded, &p->rounded));
         lemoe_dtype_from_f32(LEMOE_BF16, p->a.data, n, p->rounded);
@@ -121,9 +137,7 @@ lemoe_status op_watch_replay(lemoe_device *device) {
     lemoe_status __wrap_##name parameters;                                                                             \
     lemoe_status __wrap_##name parameters {                                                                            \
         double begin = bench_seconds();                                                                                \
-        lemoe_status status = __real_##name arguments;                                                                 \
-        op_seconds[family] += bench_seconds() - begin;                                                                 \
-        return status;                                                                                                 \
+        return count(family, begin, __real_##name arguments);                                                          \
     }
 
 WATCH(lemoe_op_attn_fwd, OP_ATTN, (lemoe_device * d, const lemoe_attn_args *args), (d, args))

@@ -31,14 +31,21 @@ extern const char *const op_family_name[OP_FAMILY_COUNT];
 extern double op_seconds[OP_FAMILY_COUNT];
 void op_watch_reset(void);
 
-/* From now on products are noted, or no longer. Starting forgets those of before. */
-lemoe_status op_watch_note(bool noting) LEMOE_MUST_CHECK;
-/* Where bf16 is multiplied as it is: rounds the other operands, which is no part of the library's product. */
+/* From now on each operation is waited for, so that its seconds are its own on a device that queues them; NULL: no
+ * longer. */
+void op_watch_wait(lemoe_device *device);
+
+/* From now on products are noted, or no longer. Starting forgets those of before. A captured update's are noted while
+ * it is captured: replays call nothing. */
+void op_watch_note(bool noting);
+/* Where the CPU multiplies bf16 as it is: rounds the other operands, which is no part of the library's product. */
 lemoe_status op_watch_prepare(lemoe_products mode) LEMOE_MUST_CHECK;
 /* Computes the noted products, on the memory they worked on (what is there is lost). */
 lemoe_status op_watch_replay(lemoe_device *device) LEMOE_MUST_CHECK;
 /* 2 m n k over the noted products. */
 double op_watch_flop(void);
+/* " kind m n k" of each, to standard output: c[m, n] of k terms; y = a b^T, dx = a b, dw = a^T b. */
+void op_watch_print(void);
 void op_watch_free(void);
 
 #endif
