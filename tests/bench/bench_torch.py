@@ -40,6 +40,12 @@ def wait(device):
         torch.cuda.synchronize()
 
 
+def give_back(device):
+    """What PyTorch holds of the device's memory without using it."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def ffn(x, gate, up, down):
     return linear(silu(linear(x, gate)) * linear(x, up), down)
 
@@ -340,7 +346,10 @@ def products_alone(shapes, device, dtype, rounds=5):
         return clock() - begin
 
     once()
-    return median(once() for _ in range(rounds))
+    seconds = median(once() for _ in range(rounds))
+    sets.clear()
+    give_back(device)
+    return seconds
 
 
 @torch.no_grad()
@@ -363,6 +372,8 @@ def save_random_model(folder, shape, dtype="fp32", device="cpu"):
     with torch.device(device):
         model = LlamaForCausalLM(config)
     model.to(DTYPES[dtype]).save_pretrained(folder, max_shard_size="4GB")
+    del model
+    give_back(device)
 
 
 def save_bf16(source, folder):

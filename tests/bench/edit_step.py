@@ -50,7 +50,7 @@ class Run:
         self.edits = args.edits or self.shape.edits
         self.has_own_memory = args.device != "cpu"
         self.ends = time.monotonic() + 60 * args.minutes
-        self.loaded = None
+        self.loaded, self.library = None, {}
 
     def folder(self, mode):
         return self.args.model + ("" if mode == "fp32" else "-bf16")
@@ -68,6 +68,13 @@ class Run:
         if self.loaded is None:
             self.loaded = self.torch().load(self.folder(self.args.dtype), self.args.torch_device, self.args.dtype)
         return self.loaded
+
+    def library_seconds(self, ours):
+        """Of an update's products by the library under PyTorch, operands in our type; measured once for each update."""
+        shapes = tuple(ours.shapes())
+        if shapes not in self.library:
+            self.library[shapes] = self.torch().products_alone(shapes, self.args.torch_device, self.args.dtype)
+        return self.library[shapes]
 
     def set_threads(self, threads):
         import torch
@@ -113,52 +120,57 @@ def make_inputs(run):
 
 # ---- steps: the update against PyTorch ----
 
-def check_losses(run, ours, theirs):
-    """Before any update they have to be the same on all sides."""
-    for name, step in theirs.items():
-        if not abs(step.loss - ours.loss) <= BOUND[run.args.dtype] * abs(ours.loss):
-            sys.exit(f"the first losses differ: ours {ours.loss}, PyTorch {name} {step.loss}")
-    if run.has_own_memory:
-        print("\nFirst losses: ours " + ", ".join([f"{ours.loss:.7g}"] + [f"{name} {step.loss:.7g}" for name, step in
-                                                                       theirs.items()]), flush=True)
+def warm_up(run, ours, name, step):
+    """First calls. Before any update the loss has to be the same on all sides; returns how far it is off."""
+    step()
+    off = abs(step.loss / ours.loss - 1)
+    if not off <= BOUND[run.args.dtype]:
+        sys.exit(f"the first losses differ: ours {ours.loss}, PyTorch {name} {step.loss}")
+    if run.has_own_memory:  # a graph is captured, libraries have chosen
+        step(), step()
+    return off
 
 
-def compare_steps(run, table, layer, n_edits, threads):
-    bench_torch, model, items = run.torch(), run.model(), read_items(run.args.items, n_edits)
-    ours = run.ours(layer, n_edits, threads)
-    theirs = {"padded": bench_torch.PaddedStep(model, layer, items)}
-    theirs.update((kind, bench_torch.packed(kind, model, layer, items)) for kind in run.args.packed)
-    for step in theirs.values():  # warm-up
-        step()
-    check_losses(run, ours, theirs)
-    if run.has_own_memory:  # graphs are captured, libraries have chosen
-        ours.update(3)
-        for step in theirs.values():
-            step(), step()
-    seconds = {name: [] for name in ("ours", "alone", *theirs)}
+def compare_packed(run, table, case, ours, padded, kind, padded_off):
+    """One row: ours, padded (whose first loss was that far off) and a kind of packed in turn."""
+    layer, n_edits, threads = case
+    items = read_items(run.args.items, n_edits)
+    packed = run.torch().packed(kind, run.model(), layer, items)
+    packed_off = warm_up(run, ours, f"packed, {kind}", packed)
+    seconds = {name: [] for name in ("ours", "padded", "packed", "alone")}
     for _ in run.rounds(n_edits):
         seconds["ours"].append(run.update(ours))
-        for name, step in theirs.items():
-            seconds[name].append(step())
+        seconds["padded"].append(padded())
+        seconds["packed"].append(packed())
         flop, alone = ours.products()
         seconds["alone"].append(alone)
     now = {name: median(values) for name, values in seconds.items()}
-    library = bench_torch.products_alone(ours.shapes(), run.args.torch_device, run.args.dtype) if run.has_own_memory else 0
-    notes = None if run.has_own_memory else (ours.profile(), ours.memory())
-    ours.close()
+    library = run.library_seconds(ours) if run.has_own_memory else 0
     counted = flop_packed(run.shape, items, layer, True)
     whole, ideas = flop_padded(run.shape, items, layer) / counted, flop_packed(run.shape, items, layer, False) / counted
     speed = now["padded"] / now["ours"]
+    table.row(("layer", layer), ("edits", n_edits), ("threads", threads), ("ours, s", short(now["ours"])),
+              ("(i) padded, s", short(now["padded"])), ("(i) / ours", f"{speed:.2f}"), ("counted", f"{whole:.2f}"),
+              ("share of counted", f"**{speed / whole:.2f}**"),
+              ("(ii) packed, s", short(now["packed"]) + ("" if kind == "eager" else " " + kind)),
+              ("(ii) / ours", f"**{now['packed'] / now['ours']:.2f}**"), ("counted", f"{ideas:.2f}"),
+              ("GFLOP/s", f"{flop / now['ours'] * 1e-9:.0f}"),
+              ("of own GEMM rate", f"**{now['alone'] / now['ours']:.0%}**"),
+              *([("library's rate", f"{flop / library * 1e-9:.0f}"),
+                 ("of it", f"**{library / now['ours']:.0%}**"),
+                 ("first losses off", f"{padded_off:.0e}, {packed_off:.0e}")] if library else []))
+
+
+def compare_steps(run, table, layer, n_edits, threads):
+    ours = run.ours(layer, n_edits, threads)
+    padded = run.torch().PaddedStep(run.model(), layer, read_items(run.args.items, n_edits))
+    padded_off = warm_up(run, ours, "padded", padded)
+    if run.has_own_memory:
+        ours.update(3)
     for kind in run.args.packed:
-        name = "" if kind == "eager" else " " + kind
-        table.row(("layer", layer), ("edits", n_edits), ("threads", threads), ("ours, s", short(now["ours"])),
-                  ("(i) padded, s", short(now["padded"])), ("(i) / ours", f"{speed:.2f}"), ("counted", f"{whole:.2f}"),
-                  ("share of counted", f"**{speed / whole:.2f}**"), ("(ii) packed, s", short(now[kind]) + name),
-                  ("(ii) / ours", f"**{now[kind] / now['ours']:.2f}**"), ("counted", f"{ideas:.2f}"),
-                  ("GFLOP/s", f"{flop / now['ours'] * 1e-9:.0f}"),
-                  ("of own GEMM rate", f"**{now['alone'] / now['ours']:.0%}**"),
-                  *([("library's rate", f"{flop / library * 1e-9:.0f}"),
-                     ("of it", f"**{library / now['ours']:.0%}**")] if library else []))
+        compare_packed(run, table, (layer, n_edits, threads), ours, padded, kind, padded_off)
+    notes = None if run.has_own_memory else (ours.profile(), ours.memory())
+    ours.close()
     return notes
 
 
@@ -416,21 +428,38 @@ def parse():
     return args
 
 
+def run_part(run, part):
+    """Whether it ended well. On a GPU, which may not be there again soon, the next one is tried in any case."""
+    try:
+        part(run)
+        return True
+    except (Exception, SystemExit) as error:  # pylint: disable=broad-except
+        if not run.has_own_memory:
+            raise
+        print(f"\nFAILED: {type(error).__name__}: {error}", flush=True)
+        return False
+
+
 def main():
     run = Run(parse())
     if run.args.first_step:
         first_step(run)
         return
+    import torch
+    if run.args.torch_device == "cuda" and not torch.cuda.is_available():
+        sys.exit("edit_step: PyTorch sees no GPU here")
     make_inputs(run)
     print_versions(run)
     parts = {"steps": run_steps, "products": run_products, "evaluation": run_evaluation, "start": run_start,
              "load": run_load, "graphs": run_graphs, "memory": run_memory}
+    n_failed = 0
     for name in run.args.parts if run.has_own_memory else [part for part in PARTS if part in run.args.parts]:
         if run.is_over():
             print(f"\n(the time is up: {name} was not begun)", flush=True)
-            continue
-        parts[name](run)
+        elif not run_part(run, parts[name]):
+            n_failed += 1
     print(f"- load when it ended: {os.getloadavg()[0]:.1f}")
+    sys.exit(1 if n_failed else 0)
 
 
 if __name__ == "__main__":

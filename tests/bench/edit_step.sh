@@ -15,7 +15,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 . "$root/env.sh" # drops OPENBLAS_CORETYPE, for both sides
 unset OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS
 export HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error PYTHONDONTWRITEBYTECODE=1
-python=${PYTHON:-python3}
+python=${PYTHON:-${LEMOE_TRANSFORMERS_PYTHON:-python3}}
 "$python" -c 'import torch, transformers' 2>/dev/null || {
     echo "edit_step.sh: $python has no torch or no transformers; set PYTHON" >&2
     exit 77

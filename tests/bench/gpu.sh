@@ -22,18 +22,19 @@
 #   tries this script, and says nothing about speed.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-python=${PYTHON:-python3}
+python=${PYTHON:-${LEMOE_TRANSFORMERS_PYTHON:-python3}}
 
 # carry FOLDER
 carry() {
     local build=$root/build/gpu-bench library
+    # The program looks beside itself first, also for what its libraries need, and Python is not told of them.
     cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DLEMOE_CUDA=ON -DLEMOE_ONEDNN=OFF \
-        >/dev/null
+        -DCMAKE_BUILD_RPATH="\$ORIGIN" -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags >/dev/null
     cmake --build "$build" --target bench_edit_step lemoe_cuda >/dev/null
     mkdir -p "$1"
     cp "$build/tests/bench/bench_edit_step" "$build/liblemoe_cuda.so" "$1"
-    # Of what the program is linked to, all but the C library.
-    ldd "$1/bench_edit_step" | awk '$3 ~ "^/" { print $3 }' | grep -v -E '/(libc|libm)\.so' | while read -r library; do
+    # Of what the program is linked to, all but what comes with the C library and the compiler's.
+    ldd "$1/bench_edit_step" | awk '$3 ~ "^/" { print $3 }' | grep -v -E '/lib(c|m|gcc_s|stdc\+\+)\.so' | while read -r library; do
         cp -L "$library" "$1"
     done
     du -sh "$1"
@@ -59,9 +60,8 @@ if [[ ${1:-} == --emulated ]]; then
 else
     export BENCH_SHAPE=7b BENCH_TORCH_DEVICE=cuda BENCH_DTYPE=bf16 BENCH_ROUNDS=${BENCH_ROUNDS:-10}
     export BENCH_MODEL=${BENCH_MODEL:-${TMPDIR:-/tmp}/lemoe-bench-7b}
-    # Ours by the cuBLAS that torch has, so that both sides have one; and carried libraries, where the machine lacks them.
-    folder=${BENCH_PROGRAM:+$(cd "$(dirname "$BENCH_PROGRAM")" && pwd):}
-    LD_LIBRARY_PATH=$(torch_libraries)$folder${LD_LIBRARY_PATH:-}
+    # Ours by the cuBLAS that torch has, so that both sides have one.
+    LD_LIBRARY_PATH=$(torch_libraries)${LD_LIBRARY_PATH:-}
     export LD_LIBRARY_PATH
 fi
 [[ $# -gt 0 ]] || set -- load steps graphs memory evaluation start
