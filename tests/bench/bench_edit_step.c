@@ -137,19 +137,11 @@ static lemoe_status fill_prefix(bench *b, lemoe_item *items, int64_t n, lemoe_pr
     return lemoe_prefix_cache_open(&args, items, n, cache);
 }
 
-/* Where there is no choice of products, as on a GPU, weights are multiplied as they are stored. */
-static lemoe_status choose_products(const bench *b) {
-    bool is_offered = lemoe_device_check_products(lemoe_device_kind(b->device), b->products) == LEMOE_OK;
-    if (is_offered || lemoe_device_is_host(b->device)) return lemoe_device_set_products(b->device, b->products);
-    lemoe_error_clear();
-    return LEMOE_OK;
-}
-
 static lemoe_status open_device(bench *b, const char *kind, int n_threads) {
     size_t total_bytes = 0;
     if (strcmp(kind, "planning") == 0) return lemoe_planning_device_open(false, &b->device);
     LEMOE_TRY(lemoe_device_open(kind, n_threads, &b->device));
-    LEMOE_TRY(choose_products(b));
+    LEMOE_TRY(lemoe_device_set_products(b->device, b->products));
     return lemoe_device_mem_info(b->device, &b->free_bytes, &total_bytes);
 }
 

@@ -14,8 +14,8 @@ What is computed in which precision. fp32: everything, products without TF32 (to
 stored as bf16 and what trains as fp32, with fp32 gradients and AdamW; the forward runs under autocast(bfloat16), so every
 product has bf16 operands, fp32 sums and a bf16 result, what trains being rounded once an update; residual stream and
 attention are bf16, norms are computed in fp32 and rounded, softmax and cross-entropy are fp32; the backward takes the
-types of the forward, and a trained weight's gradient is a bf16 product widened to fp32. Ours has the same operands, and
-fp32 results, residual stream and attention: more bytes, not fewer operations.
+types of the forward, and a trained weight's gradient is a bf16 product widened to fp32. Ours multiplies the same operands
+as bf16, all but the router's, and keeps results, residual stream and attention in fp32: more bytes, not fewer operations.
 """
 import os
 import time

@@ -105,13 +105,14 @@ def make_inputs(run):
     args = run.args
     wanted = {args.dtype} | ({"fp32", "bf16"} if "products" in args.parts or not run.has_own_memory else set())
     for mode in sorted(wanted, reverse=True):  # fp32 first: bf16 is the same model rounded, where both are wanted
-        if os.path.exists(os.path.join(run.folder(mode), "config.json")):
+        if os.path.exists(run.folder(mode)):
             continue
-        began = time.perf_counter()
+        began, part = time.perf_counter(), run.folder(mode) + ".part"  # it may be cut off
         if mode == "bf16" and "fp32" in wanted:
-            run.torch().save_bf16(run.folder("fp32"), run.folder("bf16"))
+            run.torch().save_bf16(run.folder("fp32"), part)
         else:
-            run.torch().save_random_model(run.folder(mode), run.shape, mode, args.torch_device)
+            run.torch().save_random_model(part, run.shape, mode, args.torch_device)
+        os.rename(part, run.folder(mode))
         n_bytes = bench_files.n_bytes(bench_files.model_files(run.folder(mode)))
         print(f"- model: {n_bytes / 1e9:.2f} GB of random {mode} weights, written in {time.perf_counter() - began:.1f} s",
               flush=True)

@@ -13,8 +13,11 @@ const char *const op_family_name[OP_FAMILY_COUNT] = {
     [OP_ROWS] = "rows",    [OP_AXPY] = "axpy",    [OP_NORM2] = "gradnorm", [OP_ADAMW] = "adamw",
     [OP_MEMORY] = "memory"};
 
+typedef lemoe_status (*linear_fn)(lemoe_device *, lemoe_tensor, lemoe_tensor, lemoe_tensor, bool);
+
 typedef struct product {
     op_family kind;
+    linear_fn real;
     lemoe_tensor a, b, c;
     bool accumulate;
     uint16_t *rounded; /* a in bf16, where the library is given that */
@@ -74,13 +77,11 @@ static lemoe_status count(op_family family, double begin, lemoe_status status) {
     return status;
 }
 
-typedef lemoe_status (*linear_fn)(lemoe_device *, lemoe_tensor, lemoe_tensor, lemoe_tensor, bool);
-
 static lemoe_status linear(op_family kind, linear_fn real, lemoe_device *device, lemoe_tensor a, lemoe_tensor b,
                            lemoe_tensor c, bool accumulate) {
     if (is_noting) {
         LEMOE_TRY(lemoe_mem_grow(&products, &capacity, n_product + 1, sizeof *products));
-        products[n_product++] = (product){kind, a, b, c, accumulate, NULL};
+        products[n_product++] = (product){kind, real, a, b, c, accumulate, NULL};
     }
     double begin = bench_seconds();
     return count(kind, begin, real(device, a, b, c, accumulate));
@@ -95,6 +96,9 @@ static lemoe_status linear(op_family kind, linear_fn real, lemoe_device *device,
 WATCH_LINEAR(lemoe_op_linear, OP_LINEAR)
 WATCH_LINEAR(lemoe_op_linear_dx, OP_LINEAR_DX)
 WATCH_LINEAR(lemoe_op_linear_dw, OP_LINEAR_DW)
+WATCH_LINEAR(lemoe_op_exact_linear, OP_LINEAR)
+WATCH_LINEAR(lemoe_op_exact_linear_dx, OP_LINEAR_DX)
+WATCH_LINEAR(lemoe_op_exact_linear_dw, OP_LINEAR_DW)
 
 lemoe_status op_watch_prepare(lemoe_products mode) {
     for (int64_t i = 0; i < n_product; i++) {
@@ -124,10 +128,9 @@ static lemoe_status replay_bf16(const product *p) {
 }
 
 lemoe_status op_watch_replay(lemoe_device *device) {
-    static const linear_fn real[] = {__real_lemoe_op_linear, __real_lemoe_op_linear_dx, __real_lemoe_op_linear_dw};
     for (int64_t i = 0; i < n_product; i++) {
         const product *p = &products[i];
-        LEMOE_TRY(p->rounded ? replay_bf16(p) : real[p->kind](device, p->a, p->b, p->c, p->accumulate));
+        LEMOE_TRY(p->rounded ? replay_bf16(p) : p->real(device, p->a, p->b, p->c, p->accumulate));
     }
     return LEMOE_OK;
 }
