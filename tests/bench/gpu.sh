@@ -14,10 +14,10 @@
 #   BENCH_MINUTES=9                   no part and no further round begins after that
 #   BENCH_PACKED="captured compiled"  (c) as one CUDA graph, its blocks compiled before or not; "eager" as well
 #   BENCH_ROUNDS=10, PYTHON=python3   see edit_step.sh
-# gpu.sh --carry FOLDER: puts the program, the CUDA module and the libraries that a machine may lack into FOLDER (43 MB),
+# gpu.sh --carry FOLDER: puts the program, the CUDA module and the libraries that a machine may lack into FOLDER (42 MB),
 #   built here, where no GPU is needed. There: BENCH_PROGRAM=FOLDER/bench_edit_step tests/bench/gpu.sh. That machine needs
 #   bash, this repository's tests/bench and env.sh, a Python with torch and transformers, and cuBLAS and NCCL of CUDA 13,
-#   which torch's own packages bring; no MPI, HDF5, compiler or toolkit.
+#   which torch's own packages bring; no MPI, HDF5, toolkit; a C compiler for "compiled" alone.
 # gpu.sh --emulated [PART ...]: the same at a tiny shape on the emulated device (tests/cuda_host), PyTorch on the CPU:
 #   tries this script, and says nothing about speed.
 set -euo pipefail
@@ -61,7 +61,7 @@ else
     export BENCH_SHAPE=7b BENCH_TORCH_DEVICE=cuda BENCH_DTYPE=bf16 BENCH_ROUNDS=${BENCH_ROUNDS:-10}
     export BENCH_MODEL=${BENCH_MODEL:-${TMPDIR:-/tmp}/lemoe-bench-7b}
     # Ours by the cuBLAS that torch has, so that both sides have one.
-    LD_LIBRARY_PATH=$(torch_libraries)${LD_LIBRARY_PATH:-}
+    LD_LIBRARY_PATH=$(torch_libraries 2>/dev/null || true)${LD_LIBRARY_PATH:-}
     export LD_LIBRARY_PATH
 fi
 [[ $# -gt 0 ]] || set -- load steps graphs memory evaluation start
