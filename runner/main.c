@@ -6,12 +6,15 @@
 #include "runner/comm/team.h"
 #include "runner/config/config.h"
 #include "runner/edit/editor.h"
+#include "runner/io/signals.h"
 #include "runner/results/results.h"
 #include "runner/sweep/options.h"
 #include "runner/sweep/sweep.h"
 #include "runner/sweep/table.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 static lemoe_status print_text(lemoe_status (*make)(char **out)) {
     char *text = NULL;
@@ -63,7 +66,12 @@ static int launch_sweep(lemoe_launch *launch, const lemoe_options *options) {
     int rank = lemoe_comm_rank(lemoe_launch_world(launch)), exit_status = LEMOE_EXIT_OK;
     lemoe_sweep sweep;
     if (rank > 0) lemoe_log_set_level(LEMOE_LOG_WARN);
-    if (lemoe_sweep_open(launch, options, &sweep) != LEMOE_OK) {
+    lemoe_status opened = lemoe_sweep_open(launch, options, &sweep);
+    if (opened == LEMOE_ERR_INTERRUPTED) {
+        if (rank == 0)
+            lemoe_log(LEMOE_LOG_WARN, "stopped by a signal before the first run; the same command continues");
+        exit_status = LEMOE_EXIT_INTERRUPTED;
+    } else if (opened != LEMOE_OK) {
         exit_status = refuse(rank);
     } else if (lemoe_sweep_execute(launch, options, &sweep, &exit_status) != LEMOE_OK) {
         if (rank == 0) lemoe_log(LEMOE_LOG_ERROR, "%s\n%s", lemoe_error_message(), lemoe_error_trace());
@@ -73,6 +81,25 @@ static int launch_sweep(lemoe_launch *launch, const lemoe_options *options) {
     return exit_status;
 }
 
+/* A run is stopped by a signal at its next safe place, from before MPI starts; a dry run is just ended. */
+static lemoe_status open_launch(int *argc, char ***argv, const lemoe_options *options, lemoe_launch **launch) {
+    if (!options->dry_run) LEMOE_TRY(lemoe_signals_install());
+    LEMOE_TRY(lemoe_launch_open(argc, argv, launch));
+    lemoe_signals_hold();
+    return LEMOE_OK;
+}
+
+/* What was printed may be gone: a full disk, a closed pipe. A command has failed then, and a launch has its results in
+ * files. */
+static int close_output(const lemoe_options *options, int exit_status) {
+    bool is_written = fflush(stdout) == 0 && !ferror(stdout);
+    if (is_written) return exit_status;
+    bool is_launch = options->command == LEMOE_COMMAND_RUN;
+    (void)fprintf(stderr, "lemoe-run: standard output cannot be written (%s)%s\n", strerror(errno),
+                  is_launch ? "; what it was to show is in the output folder (lemoe-run --status DIR)" : "");
+    return exit_status == LEMOE_EXIT_OK && !is_launch ? LEMOE_EXIT_NOTHING_STARTED : exit_status;
+}
+
 int main(int argc, char **argv) {
     lemoe_options options;
     lemoe_launch *launch = NULL;
@@ -80,7 +107,7 @@ int main(int argc, char **argv) {
     int exit_status = LEMOE_EXIT_OK;
     if (parsed == LEMOE_OK && options.command != LEMOE_COMMAND_RUN) {
         if (run_alone(&options) != LEMOE_OK) exit_status = refuse(0);
-    } else if (lemoe_launch_open(&argc, &argv, &launch) != LEMOE_OK) {
+    } else if (open_launch(&argc, &argv, &options, &launch) != LEMOE_OK) {
         exit_status = refuse(lemoe_launch_is_first_process() ? 0 : 1);
     } else if (parsed != LEMOE_OK) { /* started MPI first, so that the message comes from one rank */
         lemoe_options_free(&options);
@@ -89,6 +116,7 @@ int main(int argc, char **argv) {
     } else {
         exit_status = launch_sweep(launch, &options);
     }
+    exit_status = close_output(&options, exit_status);
     lemoe_options_free(&options);
     lemoe_launch_close(launch);
     return exit_status;

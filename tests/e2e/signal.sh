@@ -28,4 +28,17 @@ journals=(out/runs/*.journal)
 
 run 2 "${command[@]}" parallel.tensor=2 --only '*-lemoe-paper-*'
 [ "$(status_of "$file")" = complete ] || fail "continued, the run is $(status_of "$file")"
+
+# Before there is a run, too, from the moment that MPI begins: what is to stop is the launch. What comes before that ends
+# the process, and shows that there was nothing.
+for delay in 0.05 0.15 0.4; do
+    "$program" "${command[@]}" output.dir=early >table 2>log </dev/null &
+    launch=$!
+    while ! grep -q mpi "/proc/$launch/maps"; do :; done 2>/dev/null
+    sleep "$delay"
+    kill -USR1 "$launch"
+    status=0
+    wait "$launch" || status=$?
+    [ "$status" = 75 ] || { cat log table >&2 && fail "a signal after $delay s: exit status $status, not 75"; }
+done
 echo "signal: stopped with 75, continued to the end"

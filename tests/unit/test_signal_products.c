@@ -1,7 +1,7 @@
 /*
- * Signals in the middle of matrix products: a child rains SIGUSR1 on this process while it multiplies, and every
- * product has the bits of one that was left alone. Library code may keep data below its stack pointer, where a handler
- * on the same stack would write.
+ * Signals in the middle of matrix products: a child rains SIGUSR1 on this process while it multiplies, on one thread
+ * and on several, and every product has the bits of one that was left alone. Library code may keep data below its stack
+ * pointer, where a handler's frame would be written.
  */
 #include <setjmp.h>
 #include <signal.h>
@@ -19,7 +19,7 @@
 #include "kernels/ops.h"
 #include "runner/io/signals.h"
 
-enum { N_TOK = 40, WIDE = 352, NARROW = 128, N_ROUND = 4000 };
+enum { N_TOK = 40, WIDE = 352, NARROW = 128, N_ROUND = 1500 };
 
 static float *numbers(lemoe_device *device, int64_t n, uint32_t stream) {
     float *out = malloc((size_t)n * sizeof *out);
@@ -60,12 +60,12 @@ static void multiply(lemoe_device *device, float *x, float *w, float *dy, float 
                      LEMOE_OK);
 }
 
-static void products_survive_signals(void **state) {
-    (void)state;
+static void products_survive_signals(int n_threads) {
     enum { N_OUT = N_TOK * NARROW + N_TOK * WIDE + NARROW * WIDE };
     lemoe_device *device = NULL;
-    assert_int_equal(lemoe_device_open("cpu", 1, &device), LEMOE_OK);
     assert_int_equal(lemoe_signals_install(), LEMOE_OK);
+    lemoe_signals_hold();
+    assert_int_equal(lemoe_device_open("cpu", n_threads, &device), LEMOE_OK);
     float *x = numbers(device, N_TOK * WIDE, 0), *w = numbers(device, NARROW * WIDE, 1);
     float *dy = numbers(device, N_TOK * NARROW, 2), *calm = malloc(N_OUT * sizeof(float));
     float *stormy = malloc(N_OUT * sizeof(float));
@@ -84,7 +84,13 @@ static void products_survive_signals(void **state) {
     lemoe_device_close(device);
 }
 
+/* The pool of threads grows with each, under the hold. */
+static void one_thread(void **state) { (void)state, products_survive_signals(1); }
+static void two_threads(void **state) { (void)state, products_survive_signals(2); }
+static void four_threads(void **state) { (void)state, products_survive_signals(4); }
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(products_survive_signals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(one_thread), cmocka_unit_test(two_threads),
+                                       cmocka_unit_test(four_threads)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,3 +1,4 @@
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,6 +19,36 @@ static void each_signal_is_remembered(void **state) {
         assert_int_equal(raise(numbers[i]), 0);
         assert_int_equal(lemoe_signals_pending(), numbers[i]);
     }
+    lemoe_signals_restore();
+}
+
+/* A held signal interrupts nothing, and is found where it is looked for; after the end it does no harm. */
+static void held_signals_are_found(void **state) {
+    (void)state;
+    sigset_t waiting;
+    assert_int_equal(lemoe_signals_install(), LEMOE_OK);
+    lemoe_signals_hold();
+    assert_int_equal(kill(getpid(), SIGUSR1), 0);
+    assert_int_equal(sigpending(&waiting), 0);
+    assert_true(sigismember(&waiting, SIGUSR1));
+    assert_int_equal(lemoe_signals_pending(), SIGUSR1);
+    assert_int_equal(lemoe_signals_pending(), SIGUSR1); /* from then on */
+    assert_int_equal(kill(getpid(), SIGTERM), 0);
+    lemoe_signals_restore();
+    assert_int_equal(sigpending(&waiting), 0);
+    assert_false(sigismember(&waiting, SIGTERM));
+}
+
+/* Where nobody reads any more, writing fails; it does not end the process. */
+static void a_closed_pipe_is_an_error(void **state) {
+    (void)state;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(lemoe_signals_install(), LEMOE_OK);
+    (void)close(ends[0]);
+    assert_int_equal(write(ends[1], "x", 1), -1);
+    assert_int_equal(errno, EPIPE);
+    (void)close(ends[1]);
     lemoe_signals_restore();
 }
 
@@ -52,8 +83,9 @@ static void restored_term_ends_the_process(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(each_signal_is_remembered),
-                                       cmocka_unit_test(what_was_there_comes_back),
-                                       cmocka_unit_test(restored_term_ends_the_process)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_signal_is_remembered), cmocka_unit_test(held_signals_are_found),
+        cmocka_unit_test(a_closed_pipe_is_an_error), cmocka_unit_test(what_was_there_comes_back),
+        cmocka_unit_test(restored_term_ends_the_process)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
