@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { MESSAGE_BYTES = 1536, OVERRIDE_BYTES = 121 };
 
@@ -9,8 +10,13 @@ static lemoe_status raise_at_place(const lemoe_config_args *args, lemoe_config_p
     if (place.i_override < 1 || place.i_override > args->n_override)
         return lemoe_raise(LEMOE_ERR_CONFIG, "%.300s:%lld:%lld: %s", args->path, (long long)place.line,
                            (long long)place.column, message);
+    const char *flag = args->override_flags ? args->override_flags[place.i_override - 1] : NULL;
     char override[OVERRIDE_BYTES];
     (void)snprintf(override, sizeof override, "%s", args->overrides[place.i_override - 1]);
+    if (flag) {
+        const char *value = strchr(override, '=');
+        return lemoe_raise(LEMOE_ERR_CONFIG, "command line: %s '%s': %s", flag, value ? value + 1 : "", message);
+    }
     return lemoe_raise(LEMOE_ERR_CONFIG, "override %lld ('%s'): %s", (long long)place.i_override, override, message);
 }
 

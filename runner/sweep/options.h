@@ -22,8 +22,9 @@ typedef struct lemoe_options {
     lemoe_command command;
     const char **config_paths; /* run: [n_config] */
     int64_t n_config;
-    const char *folder;     /* status, republish */
-    const char **overrides; /* [n_override] KEY=VALUE; flags that stand for keys come last, so they win */
+    const char *folder;          /* status, republish */
+    const char **overrides;      /* [n_override] KEY=VALUE; flags that stand for keys come last, so they win */
+    const char **override_flags; /* [n_override] the flag an override was written as; NULL: KEY=VALUE */
     int64_t n_override;
     bool dry_run, retry_failed, fail_fast, salvage, json;
     const char *quarantine;   /* as given; NULL: the default */
@@ -31,7 +32,9 @@ typedef struct lemoe_options {
     int64_t quarantine_after; /* deaths in a row; 0: never */
     int64_t i_shard, n_shard; /* this launch takes every n_shard-th run, the first is 0 */
     const char *only;         /* glob over run ids and labels; NULL: all */
-    char **owned;             /* texts made for flags */
+    const char *run_flag;     /* the first flag that goes with a launch; NULL: none was given */
+    char **owned;             /* [n_owned] texts made for flags */
+    const char **owned_flags; /* [n_owned] */
     int64_t n_owned;
 } lemoe_options;
 

@@ -52,6 +52,8 @@ static void everything_at_once(void **context) {
     assert_string_equal(o.config_paths[1], "b.yaml");
     assert_int_equal(o.n_override, 2); /* the flag comes last, so it wins */
     assert_string_equal(o.overrides[1], "output.dir=there");
+    assert_null(o.override_flags[0]);
+    assert_string_equal(o.override_flags[1], "--output");
     assert_int_equal(o.i_shard, 1);
     assert_int_equal(o.n_shard, 4);
     assert_int_equal(o.quarantine_after, 0);
@@ -71,6 +73,13 @@ static void refusals(void **context) {
     REFUSED("--quarantine takes", "a.yaml", "--quarantine", "never");
     REFUSED("--quarantine needs a value", "a.yaml", "--quarantine");
     REFUSED("--dry-run takes no value", "a.yaml", "--dry-run=1");
+    REFUSED("--shard takes I/N", "a.yaml", "--shard", "99999999999999999999/99999999999999999999");
+    REFUSED("--shard takes I/N", "a.yaml", "--shard", " 1/2");
+    REFUSED("--quarantine takes", "a.yaml", "--quarantine", "+3");
+    REFUSED("write --output=--dry-run", "a.yaml", "--output", "--dry-run");
+    REFUSED("'a.yaml' goes with a launch", "--status", "out", "a.yaml");
+    REFUSED("'seed=1' goes with a launch", "--help", "seed=1");
+    REFUSED("'--device' goes with a launch", "--version", "--device", "cpu");
 }
 
 static void durations(void **context) {
