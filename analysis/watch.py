@@ -177,10 +177,13 @@ def show(folder: Path, frame: pd.DataFrame, options: argparse.Namespace) -> None
 def watch(folder: Path, options: argparse.Namespace) -> int:
     """Until it is over: 0 when all is complete, 2 when something else is left."""
     said_waiting = False
+    began = time.monotonic()
     while True:
         frame = look(folder)
         if frame is None and options.once:
             raise ResultsError(f"{folder}: no results there (yet)")
+        if not folder.is_dir() and time.monotonic() - began >= options.wait:
+            raise ResultsError(f"{folder}: no such folder, after {options.wait:g} s; is its name right? (--wait SECONDS)")
         if frame is None and not said_waiting:
             print(f"{folder}: waiting for the first run", file=sys.stderr)
             said_waiting = True
@@ -196,6 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     made.add_argument("folder", type=Path, metavar="DIR", help="output folder of the sweep")
     made.add_argument("--page", type=Path, metavar="FILE", help="write a page that refreshes itself, instead of text")
     made.add_argument("--every", type=float, default=5, metavar="SECONDS", help="how often to look (default: 5)")
+    made.add_argument("--wait", type=float, default=60, metavar="SECONDS", help="for the folder to appear (default: 60)")
     made.add_argument("--once", action="store_true", help="look once and end")
     options = made.parse_args(arguments)
     return guarded(lambda: watch(options.folder, options))

@@ -183,6 +183,8 @@ typedef struct lemoe_config {
  * combinations that differ only in keys the method does not read kept once. A file without `sweep:` is a sweep of one.
  */
 typedef struct lemoe_sweep_spec {
+    char *path;   /* the YAML file's name */
+    char *remark; /* one line on what is allowed and looks like a slip; NULL: nothing */
     int64_t n_run;
     lemoe_config *first; /* run 0 */
     int64_t n_axis;
@@ -201,6 +203,8 @@ typedef struct lemoe_config_args {
     const char *const *overrides; /* KEY=VALUE, later wins; replaces a swept axis of that key; paths in it start at the
                                      working directory */
     int64_t n_override;
+    const char *const
+        *override_flags; /* [n_override] the flag that an override was written as, NULL for none; or NULL */
     /* the methods and planners that exist, each NULL-terminated: config knows no editor */
     const char *const *methods;
     const char *const *planners;

@@ -16,8 +16,6 @@ const char *lemoe_config_chosen_method(lemoe_config_chosen chosen) {
 
 /* ---- resolving ---- */
 
-enum { DEFAULT_RESTARTS = 10 }; /* of k-means, as in the table */
-
 static lemoe_status set_defaults(const lemoe_config_source *source, lemoe_config *out) {
     lemoe_config_place nowhere = {0, 1, 1};
     lemoe_config_scope scope = lemoe_config_source_scope(source, nowhere);
@@ -94,18 +92,50 @@ bool lemoe_config_order_is_seeded(const lemoe_config *config) {
     return !reader || reader->reads_seed;
 }
 
-/* A key that the planner does not read must not make two runs of one: it takes its default. */
-static void forget_unread_order(lemoe_config *out) {
+/* ---- keys that what was chosen does not read must not make two runs of one: they take their defaults ---- */
+
+static void forget_unread_order(const lemoe_config *defaults, lemoe_config *out) {
     const struct order_reader *reader = order_reader_of(out);
-    if (reader && !reader->reads_seed) out->order.seed = 0;
-    if (reader && !reader->reads_restarts) out->order.restarts = DEFAULT_RESTARTS;
+    if (reader && !reader->reads_seed) out->order.seed = defaults->order.seed;
+    if (reader && !reader->reads_restarts) out->order.restarts = defaults->order.restarts;
+}
+
+static void forget_unread_expert(const lemoe_expert_config *defaults, lemoe_expert_config *out) {
+    if (out->kind == LEMOE_EXPERT_FFN) out->rank = defaults->rank;
+    if (out->kind == LEMOE_EXPERT_LORA) out->width = defaults->width;
+}
+
+static void forget_unread_router(const lemoe_config *defaults, lemoe_config *out) {
+    lemoe_router_mode mode = out->lemoe.router;
+    bool has_keys = mode <= LEMOE_ROUTER_PER_EXPERT_PROJ || mode == LEMOE_ROUTER_FITTED;
+    if (!has_keys) {
+        out->lemoe.key_dim = defaults->lemoe.key_dim;
+        out->lemoe.router_init = defaults->lemoe.router_init;
+        out->lemoe.router_lr = defaults->lemoe.router_lr;
+    }
+    if (mode != LEMOE_ROUTER_FITTED) {
+        out->lemoe.router_steps = defaults->lemoe.router_steps;
+        out->lemoe.router_noise = defaults->lemoe.router_noise;
+    }
+    if (mode != LEMOE_ROUTER_FROZEN_PROJ) out->lemoe.frozen_after = defaults->lemoe.frozen_after;
+    if (out->lemoe.null_route != LEMOE_NULL_COSINE) {
+        out->lemoe.null_rule = defaults->lemoe.null_rule;
+        out->lemoe.null_quantile = defaults->lemoe.null_quantile;
+    }
+}
+
+static void forget_unread(const lemoe_config *defaults, lemoe_config *out) {
+    forget_unread_order(defaults, out);
+    forget_unread_expert(&defaults->lemoe.expert, &out->lemoe.expert);
+    forget_unread_expert(&defaults->moe.expert, &out->moe.expert);
+    forget_unread_router(defaults, out);
 }
 
 static lemoe_status derive(const lemoe_config_source *source, lemoe_config_chosen chosen, lemoe_config *out) {
     if (!chosen_by_name(chosen, "name")) name_from_file(source->args->path, out->name);
     if (!chosen_by_name(chosen, "output.dir"))
         (void)snprintf(out->output.dir, sizeof out->output.dir, "results/%.*s", 200, out->name);
-    forget_unread_order(out);
+    forget_unread(source->defaults, out);
     return LEMOE_OK;
 }
 

@@ -11,6 +11,7 @@ typedef struct expansion {
     const lemoe_config_setting **chosen; /* [n_key] of the combination under way */
     int64_t *position;                   /* [n_axis] */
     lemoe_config *config;                /* of the combination under way */
+    bool *takes_out;                     /* [n_skip] whether the entry took something out */
     lemoe_sweep_spec *spec;
     int64_t combination, run_capacity, label_capacity;
 } expansion;
@@ -67,11 +68,23 @@ static lemoe_status meets(const expansion *e, const lemoe_config_setting *condit
 
 static lemoe_status is_skipped(const expansion *e, bool *out) {
     *out = false;
-    for (int64_t i = 0; i < e->source->n_skip && !*out; i++) {
+    for (int64_t i = 0; i < e->source->n_skip; i++) {
         const lemoe_config_settings *skip = &e->source->skips[i];
         bool all = true;
         for (int64_t j = 0; j < skip->n && all; j++) LEMOE_TRY(meets(e, &skip->items[j], &all));
-        *out = all;
+        e->takes_out[i] |= all;
+        *out |= all;
+    }
+    return LEMOE_OK;
+}
+
+/* A slip in an entry runs what was to be left out. Not refused: an override may have taken its runs away. */
+static lemoe_status remark_idle_skip(const expansion *e) {
+    for (int64_t i = 0; i < e->source->n_skip; i++) {
+        if (e->takes_out[i]) continue;
+        lemoe_config_place place = e->source->skips[i].place;
+        return lemoe_mem_printf(&e->spec->remark, "%s:%lld:%lld: this entry of sweep.skip takes out no run",
+                                e->source->args->path, (long long)place.line, (long long)place.column);
     }
     return LEMOE_OK;
 }
@@ -122,7 +135,7 @@ static lemoe_status expand_all(expansion *e, int64_t n_combination) {
     if (e->spec->n_run == 0)
         return lemoe_config_fail(source->args, source->skips[0].place,
                                  "sweep.skip takes out every run; remove an entry");
-    return LEMOE_OK;
+    return remark_idle_skip(e);
 }
 
 static lemoe_status describe_sweep(const lemoe_config_source *source, lemoe_sweep_spec *spec) {
@@ -141,12 +154,14 @@ static lemoe_status open_expansion(const lemoe_config_source *source, lemoe_swee
     *out = (expansion){.source = source, .spec = spec};
     LEMOE_TRY(lemoe_mem_alloc(source->n_key, sizeof *out->chosen, &out->chosen));
     LEMOE_TRY(lemoe_mem_alloc(source->n_axis, sizeof *out->position, &out->position));
+    LEMOE_TRY(lemoe_mem_alloc(source->n_skip, sizeof *out->takes_out, &out->takes_out));
     return lemoe_mem_alloc(1, sizeof *out->config, &out->config);
 }
 
 static void close_expansion(expansion *e) {
     lemoe_mem_free(e->chosen);
     lemoe_mem_free(e->position);
+    lemoe_mem_free(e->takes_out);
     lemoe_mem_free(e->config);
 }
 
@@ -181,13 +196,12 @@ out:
 typedef struct kept_source {
     lemoe_config_source source; /* first: spec->source points here */
     lemoe_config_args args;
-    char *path;
 } kept_source;
 
-static lemoe_status keep_source(kept_source *kept) {
-    LEMOE_TRY(lemoe_mem_strdup(kept->source.args->path, &kept->path));
+static lemoe_status keep_source(kept_source *kept, lemoe_sweep_spec *spec) {
+    LEMOE_TRY(lemoe_mem_strdup(kept->source.args->path, &spec->path));
     kept->args = (lemoe_config_args){
-        .path = kept->path, .methods = kept->source.args->methods, .planners = kept->source.args->planners};
+        .path = spec->path, .methods = kept->source.args->methods, .planners = kept->source.args->planners};
     kept->source.args = &kept->args;
     return LEMOE_OK;
 }
@@ -196,7 +210,6 @@ static void drop_source(lemoe_config_source *source) {
     kept_source *kept = (kept_source *)source;
     if (!kept) return;
     lemoe_config_source_close(&kept->source);
-    lemoe_mem_free(kept->path);
     lemoe_mem_free(kept);
 }
 
@@ -215,7 +228,7 @@ lemoe_status lemoe_config_load(const lemoe_config_args *args, lemoe_sweep_spec *
     LEMOE_TRY_GOTO(lemoe_config_source_open(args, &kept->source));
     LEMOE_TRY_GOTO(lemoe_config_check_sections(&kept->source));
     LEMOE_TRY_GOTO(expand(&kept->source, spec));
-    LEMOE_TRY_GOTO(keep_source(kept));
+    LEMOE_TRY_GOTO(keep_source(kept, spec));
     *out = spec;
     spec = NULL;
 out:
@@ -232,5 +245,7 @@ void lemoe_config_free(lemoe_sweep_spec *spec) {
     lemoe_mem_free(spec->combination);
     lemoe_mem_free(spec->first);
     drop_source(spec->source);
+    lemoe_mem_free(spec->path);
+    lemoe_mem_free(spec->remark);
     lemoe_mem_free(spec);
 }

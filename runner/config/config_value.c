@@ -158,7 +158,7 @@ static lemoe_status fail_number(const lemoe_config_key *key, const char *text, l
 
 static bool is_in_range(const lemoe_config_key *key, double value) {
     if (value < key->min || value > key->max) return false;
-    return !(key->flags & LEMOE_KEY_ABOVE_MIN) || value > key->min;
+    return !(key->flags & LEMOE_KEY_ABOVE_MIN) || (float)value > (float)key->min; /* as what computes sees it */
 }
 
 static bool is_auto(const lemoe_config_key *key, const char *text) {

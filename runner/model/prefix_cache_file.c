@@ -4,6 +4,7 @@
 #include "runner/io/atomic_file.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -62,7 +63,10 @@ const float *lemoe_prefix_cache_file_read(const char *path, const char *key, int
         good = memcmp(h.magic, magic, sizeof magic) == 0 && memcmp(h.key, key, sizeof h.key) == 0 &&
                h.n_float == n_float && h.checksum == XXH3_64bits(map->data + sizeof h, n_bytes);
     }
-    if (good) return (const float *)(const void *)(map->data + sizeof h);
+    if (good) {
+        (void)utimensat(AT_FDCWD, path, NULL, 0); /* what is used is not the oldest when room is needed */
+        return (const float *)(const void *)(map->data + sizeof h);
+    }
     lemoe_file_map_close(map);
     return NULL;
 }

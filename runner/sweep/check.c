@@ -8,6 +8,7 @@
 #include "runner/sweep/orders.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,10 +194,20 @@ out:
 
 /* ---- the output folder ---- */
 
+/* Names that no file system takes. */
+static lemoe_status check_length(const char *folder) {
+    for (const char *part = folder; *part; part += strcspn(part, "/"), part += strspn(part, "/"))
+        LEMOE_CHECK(strcspn(part, "/") <= NAME_MAX, LEMOE_ERR_IO,
+                    "output.dir: %.100s... cannot be made: a folder's name has at most %d bytes; choose a shorter one",
+                    folder, NAME_MAX);
+    return LEMOE_OK;
+}
+
 /* The first part of the path that exists must be a folder, and writable: found out without making anything. */
 static lemoe_status check_folder(const char *folder) {
     lemoe_status status = LEMOE_OK;
     char *path = NULL;
+    LEMOE_TRY(check_length(folder));
     LEMOE_TRY(lemoe_mem_strdup(folder, &path));
     while (!lemoe_file_exists(path)) {
         char *parent = NULL;
@@ -229,11 +240,19 @@ static lemoe_status check_output(const char *folder) {
     return LEMOE_OK;
 }
 
+/* Which of the launch's configurations a refusal is about. */
+static lemoe_status refuse_run(const lemoe_sweep *sweep, const lemoe_sweep_run *run, lemoe_status status) {
+    lemoe_error_prefix("%s%s%s%s", sweep->specs[run->spec]->path, *run->label ? " (run " : "", run->label,
+                       *run->label ? ")" : "");
+    return status;
+}
+
 static lemoe_status check_all(lemoe_sweep *sweep, lemoe_checked_inputs *in, lemoe_config *config,
                               const launch_room *room) {
     for (int64_t i = 0; i < sweep->n_run; i++) {
         LEMOE_TRY(lemoe_sweep_config(sweep, i, config));
-        LEMOE_TRY(check_run(&sweep->runs[i], config, in, room));
+        lemoe_status status = check_run(&sweep->runs[i], config, in, room);
+        if (status != LEMOE_OK) return refuse_run(sweep, &sweep->runs[i], status);
         LEMOE_CHECK(
             strcmp(config->output.dir, sweep->output_folder) == 0, LEMOE_ERR_CONFIG,
             "output.dir: all runs of a launch share one folder, and this one has %s beside %s; give --output DIR",

@@ -34,7 +34,9 @@ static lemoe_status open_data(const lemoe_checked_model *model, const lemoe_conf
                                .select_random = config->data.select == LEMOE_SELECT_RANDOM,
                                .seed = config->seed,
                                .skip_bad = config->data.bad_records == LEMOE_BAD_RECORDS_SKIP};
-    LEMOE_TRY_GOTO(lemoe_dataset_open(&args, &dataset));
+    status = lemoe_dataset_open(&args, &dataset);
+    if (status == LEMOE_ERR_IO) lemoe_error_prefix("data.path");
+    LEMOE_TRY_GOTO(status);
     status =
         lemoe_edit_stream_create(dataset, model->tokenizer, config->data.eos, model->shape.max_position, &out->stream);
     if (status != LEMOE_OK) lemoe_error_prefix("%s", config->data.path);

@@ -39,7 +39,7 @@ lemoe_status lemoe_coordinator_act(lemoe_coordinator *coordinator) LEMOE_MUST_CH
 
 /* Local. Of a run by its index in the sweep; has_begun is false for one that this launch did not start. */
 lemoe_run_ending lemoe_coordinator_ending(const lemoe_coordinator *coordinator, int64_t index);
-/* Local. Whether a signal or a failure under --fail-fast ended handing out. */
+/* Local. Whether a signal ended handing out. */
 bool lemoe_coordinator_was_interrupted(const lemoe_coordinator *coordinator);
 
 #endif

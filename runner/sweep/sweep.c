@@ -4,7 +4,6 @@
 #include "kernels/base/mem.h"
 #include "runner/edit/editor.h"
 #include "runner/io/file.h"
-#include "runner/io/signals.h"
 #include "runner/plan/order_plan.h"
 #include "runner/run/run.h"
 #include "runner/sweep/announce.h"
@@ -43,9 +42,12 @@ static lemoe_status load_file(lemoe_comm *world, const lemoe_options *options, i
                               .n_bytes = n_bytes,
                               .overrides = options->overrides,
                               .n_override = options->n_override,
+                              .override_flags = options->override_flags,
                               .methods = lemoe_editor_names(),
                               .planners = lemoe_plan_names()};
     if (status == LEMOE_OK) status = lemoe_comm_agree(world, lemoe_config_load(&args, out));
+    if (status == LEMOE_OK && (*out)->remark && lemoe_comm_rank(world) == 0)
+        lemoe_log(LEMOE_LOG_WARN, "%s", (*out)->remark);
     lemoe_mem_free(text);
     return status;
 }
@@ -178,6 +180,13 @@ static int widest_node(const lemoe_launch *launch, int n_rank) {
     return widest;
 }
 
+/* The last check: only trying shows what a file system allows. */
+static lemoe_status make_output(const char *folder) {
+    lemoe_status status = lemoe_file_make_folders(folder);
+    if (status != LEMOE_OK) lemoe_error_prefix("output.dir: choose another folder");
+    return status;
+}
+
 static lemoe_status decide(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *sweep) {
     int n_rank = lemoe_comm_size(lemoe_launch_world(launch));
     lemoe_estimates *estimates = NULL;
@@ -185,6 +194,7 @@ static lemoe_status decide(lemoe_launch *launch, const lemoe_options *options, l
     if (status == LEMOE_OK) status = lemoe_sweep_check(sweep, estimates, n_rank, widest_node(launch, n_rank));
     if (status == LEMOE_OK) status = find_skips(options, sweep);
     if (status == LEMOE_OK) status = lemoe_memory_plan(sweep, widest_node(launch, n_rank));
+    if (status == LEMOE_OK && !options->dry_run) status = make_output(sweep->output_folder);
     lemoe_estimates_close(estimates);
     return status;
 }
@@ -293,6 +303,5 @@ lemoe_status lemoe_sweep_execute(lemoe_launch *launch, const lemoe_options *opti
     }
     if (lemoe_comm_rank(world) == 0) lemoe_announce_launch(sweep, n_rank, stderr);
     lemoe_log_set_level(LEMOE_LOG_WARN); /* what runs say of themselves goes through the coordinator */
-    LEMOE_TRY(lemoe_comm_agree(world, lemoe_signals_install()));
     return work(launch, sweep, exit_status);
 }

@@ -66,6 +66,7 @@ class Looks(Case):
 
     def test_nothing_there(self):
         self.assert_one_message(script("watch", self.folder / "nowhere", "--once"), "no results there")
+        self.assert_one_message(script("watch", self.folder / "nowhere", "--wait", "0.2", "--every", "0.1"), "no such folder")
 
 
 class Follows(Case):

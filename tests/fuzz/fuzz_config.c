@@ -17,7 +17,7 @@ static const char *const planners[] = {"file", "random", "kmeans", "hierarchical
 
 static int64_t load(const char *text, size_t n, const char *const *overrides, int64_t n_override,
                     lemoe_sweep_spec **out) {
-    lemoe_config_args args = {"fuzz.yaml", text, (int64_t)n, overrides, n_override, methods, planners};
+    lemoe_config_args args = {"fuzz.yaml", text, (int64_t)n, overrides, n_override, NULL, methods, planners};
     return lemoe_config_load(&args, out) == LEMOE_OK ? (*out)->n_run : 0;
 }
 

@@ -140,8 +140,8 @@ static void test_every_section_reaches_its_field(void **state) {
         "lemoe: {layer: 3, lr: 1.5e-3, max_steps: 9, minibatch: 4, stop_loss: 0, clip: 2, weight_decay: .5,\n"
         "  router: per_expert_proj, granularity: entity, lambda: 0.25, null: cosine, null_rule: mid, null_quantile: "
         "0.9,\n"
-        "  key_dim: 64, expert: {kind: lora, width: 12, rank: 8}, normalise: true, router_init: fan_in,\n"
-        "  router_lr: 0.01, router_ce: 2, replay: true, frozen_after: 4, router_steps: 50, router_noise: 0.4}\n"
+        "  key_dim: 64, expert: {kind: lora, rank: 8}, normalise: true, router_init: fan_in,\n"
+        "  router_lr: 0.01, router_ce: 2, replay: true}\n"
         "order: {planner: kmeans, seed: 5, restarts: 3}\neval.immediate: false\neval: {scorers: [all], milestones: 2}\n"
         "parallel: {tensor: 2, threads: 4, micro_batch_tokens: 512, device: cpu}\n"
         "output: {dir: out, publish_seconds: 0.5, adaptor: fp32, progress: plain}\n"
@@ -155,12 +155,11 @@ static void test_every_section_reaches_its_field(void **state) {
     assert_true(c->lemoe.training.stop_loss == 0 && c->lemoe.training.clip == 2);
     assert_true(c->lemoe.training.weight_decay == 0.5 && c->lemoe.router == LEMOE_ROUTER_PER_EXPERT_PROJ);
     assert_true(c->lemoe.normalise && c->lemoe.router_init == LEMOE_ROUTER_INIT_FAN_IN && c->lemoe.router_lr == 0.01);
-    assert_true(c->lemoe.router_ce == 2 && c->lemoe.replay && c->lemoe.frozen_after == 4);
-    assert_true(c->lemoe.router_steps == 50 && c->lemoe.router_noise == 0.4);
+    assert_true(c->lemoe.router_ce == 2 && c->lemoe.replay);
     assert_true(c->lemoe.granularity == LEMOE_GRANULARITY_ENTITY && c->lemoe.lambda == 0.25);
     assert_true(c->lemoe.null_route == LEMOE_NULL_COSINE && c->lemoe.null_rule == LEMOE_NULL_RULE_MID);
     assert_true(c->lemoe.null_quantile == 0.9 && c->lemoe.key_dim == 64 && c->lemoe.expert.kind == LEMOE_EXPERT_LORA);
-    assert_true(c->lemoe.expert.width == 12 && c->lemoe.expert.rank == 8);
+    assert_true(c->lemoe.expert.rank == 8);
     assert_string_equal(c->order.planner, "kmeans");
     assert_true(c->order.seed == 5 && c->order.restarts == 3 && !c->eval.immediate && c->eval.final);
     assert_true(!c->eval.score_tok && c->eval.score_all && c->eval.milestones == 2);
@@ -171,6 +170,13 @@ static void test_every_section_reaches_its_field(void **state) {
     assert_true(c->output.progress == LEMOE_PROGRESS_PLAIN && c->checkpoint.every_seconds == 30);
     assert_true(!c->cache.disk && c->cache.max_bytes == 1e6);
     assert_string_equal(c->model.path, "/abs/m");
+    lemoe_config_free(spec);
+    /* what only some choices read */
+    spec = load(NEEDED "lemoe: {router: frozen_proj, frozen_after: 4, expert.width: 12}\n");
+    assert_true(spec->first->lemoe.frozen_after == 4 && spec->first->lemoe.expert.width == 12);
+    lemoe_config_free(spec);
+    spec = load(NEEDED "lemoe: {router: fitted, gate: renorm, router_steps: 50, router_noise: 0.4}\n");
+    assert_true(spec->first->lemoe.router_steps == 50 && spec->first->lemoe.router_noise == 0.4);
     lemoe_config_free(spec);
 }
 
@@ -222,9 +228,10 @@ static void test_presets(void **state) {
     check_values(spec->first, stable, COUNT(stable));
     lemoe_config_free(spec);
     /* what is written wins, before or after the preset, in the file or as an override */
-    spec = load_with(NEEDED "lemoe: {null: none, preset: stable, null_quantile: 0.5}\n",
+    spec = load_with(NEEDED "lemoe: {null_rule: mid, preset: stable, null_quantile: 0.5}\n",
                      OVERRIDES("lemoe.features=embedding_mean"));
-    check_value(spec->first, "lemoe.null", "none");
+    check_value(spec->first, "lemoe.null", "cosine");
+    check_value(spec->first, "lemoe.null_rule", "mid");
     check_value(spec->first, "lemoe.null_quantile", "0.5");
     check_value(spec->first, "lemoe.features", "embedding_mean");
     check_value(spec->first, "lemoe.router", "nearest");
@@ -241,6 +248,7 @@ static void test_numbers(void **state) {
     lemoe_config_free(spec);
 #define LR(text, rest) expect_error(NEEDED "lemoe: {lr: " text "}\n", "t.yaml:3:13: key 'lemoe.lr': " rest)
     LR("0", "0 is out of range; it takes more than 0, at most 10");
+    LR("1e-320", "1e-320 is out of range; it takes more than 0, at most 10");
     LR("-1", "-1 is out of range; it takes more than 0, at most 10");
     LR("1e999", "1e999 is out of range; it takes more than 0, at most 10");
     LR(".nan", ".nan is not finite; write a number such as 0.02 or 2e-4");

@@ -121,6 +121,27 @@ static bool is_outside_identity(const char *name) {
     return false;
 }
 
+/* What has to be chosen so that the key is read; where there is nothing, a seed as any other. */
+static text_list reading(const char *key) {
+    static const struct {
+        const char *key, *choices[2];
+    } readers[] = {
+        {"order.seed",          {"order.planner=kmeans", "seed=0"}          },
+        {"order.restarts",      {"order.planner=kmeans", "seed=0"}          },
+        {"order.features",      {"order.planner=kmeans", "seed=0"}          },
+        {"lemoe.expert.rank",   {"lemoe.expert.kind=lora", "seed=0"}        },
+        {"moe.expert.rank",     {"moe.expert.kind=lora", "seed=0"}          },
+        {"lemoe.frozen_after",  {"lemoe.router=frozen_proj", "seed=0"}      },
+        {"lemoe.router_steps",  {"lemoe.router=fitted", "lemoe.gate=renorm"}},
+        {"lemoe.router_noise",  {"lemoe.router=fitted", "lemoe.gate=renorm"}},
+        {"lemoe.null_rule",     {"lemoe.null=cosine", "seed=0"}             },
+        {"lemoe.null_quantile", {"lemoe.null=cosine", "seed=0"}             },
+    };
+    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+        if (strcmp(readers[i].key, key) == 0) return OVERRIDES(readers[i].choices[0], readers[i].choices[1]);
+    return OVERRIDES("seed=0", "seed=0");
+}
+
 static void check_key(const lemoe_config_key *key) {
     const char *value = another_value(key);
     if (!value) return;
@@ -130,12 +151,10 @@ static void check_key(const lemoe_config_key *key) {
         if (strncmp(key->name, editors[i], strlen(editors[i])) == 0 && key->name[strlen(editors[i])] == '.')
             (void)snprintf(method, sizeof method, "edit.method=%s", editors[i]);
     (void)snprintf(change, sizeof change, "%s=%s", key->name, value);
-    /* the planner that reads every key of its section, unless it is the one tried */
-    bool is_order = strncmp(key->name, "order.", 6) == 0 && strcmp(key->name, "order.planner") != 0;
-    const char *planner = is_order ? "order.planner=kmeans" : "order.planner=file";
+    text_list choices = reading(key->name);
     id_pair before, after;
-    identify(NEEDED, OVERRIDES(method, planner), &plain_args, &before);
-    identify(NEEDED, OVERRIDES(method, planner, change), &plain_args, &after);
+    identify(NEEDED, OVERRIDES(method, choices.items[0], choices.items[1]), &plain_args, &before);
+    identify(NEEDED, OVERRIDES(method, choices.items[0], choices.items[1], change), &plain_args, &after);
     bool is_same = strcmp(before.identity, after.identity) == 0;
     if (is_same != is_outside_identity(key->name))
         fail_msg("%s %s the identity", change, is_same ? "does not change" : "changes");
@@ -160,6 +179,27 @@ static void test_order_keys_not_read(void **state) {
                true);
     check_same(NEEDED "order: {planner: random, restarts: 1}\n", NEEDED "order: {planner: random}\n", true);
     check_same(NEEDED "order: {planner: random, seed: 1}\n", NEEDED "order: {planner: random}\n", false);
+}
+
+static void test_keys_not_read_by_choices(void **state) {
+    (void)state;
+    static const char *const unread[][2] = {
+        {"expert: {kind: lora}",             "expert: {kind: lora, width: 7}"                  },
+        {"expert: {kind: ffn}",              "expert: {kind: ffn, rank: 3}"                    },
+        {"router: forced",                   "router: forced\n  router_steps: 5"               },
+        {"router: forced",                   "router: forced\n  frozen_after: 2"               },
+        {"null: none",                       "null: none\n  null_rule: mid"              },
+        {"router: oracle\n  gate: renorm",   "router: oracle\n  gate: renorm\n  key_dim: 3"    },
+        {"router: centroid\n  gate: renorm", "router: centroid\n  gate: renorm\n  router_lr: 1"},
+    };
+    for (size_t i = 0; i < sizeof unread / sizeof *unread; i++) {
+        char a[512], b[512];
+        (void)snprintf(a, sizeof a, NEEDED "lemoe:\n  %s\n", unread[i][0]);
+        (void)snprintf(b, sizeof b, NEEDED "lemoe:\n  %s\n", unread[i][1]);
+        check_same(a, b, true);
+    }
+    check_same(NEEDED "lemoe.router: forced\n", NEEDED "lemoe: {router: forced, key_dim: 3}\n", false);
+    check_same(NEEDED "lemoe.null: cosine\n", NEEDED "lemoe: {null: cosine, null_quantile: 0.5}\n", false);
 }
 
 static void test_run_ids(void **state) {
@@ -202,6 +242,7 @@ int main(void) {
         cmocka_unit_test(test_args_count),
         cmocka_unit_test(test_every_key),
         cmocka_unit_test(test_order_keys_not_read),
+        cmocka_unit_test(test_keys_not_read_by_choices),
         cmocka_unit_test(test_run_ids),
         cmocka_unit_test(test_incomplete_args),
     };

@@ -35,7 +35,7 @@ static inline lemoe_status load_bytes(const char *path, const char *text, int64_
                                       lemoe_sweep_spec **out) {
     int64_t n = 0;
     while (overrides.items[n]) n++;
-    lemoe_config_args args = {path, text, n_bytes, overrides.items, n, test_methods, test_planners};
+    lemoe_config_args args = {path, text, n_bytes, overrides.items, n, NULL, test_methods, test_planners};
     return lemoe_config_load(&args, out);
 }
 

@@ -89,6 +89,16 @@ static void test_skips(void **state) {
     check_labels(invalid, NO_OVERRIDES, invalid_labels, 3);
 }
 
+static void test_idle_skip(void **state) {
+    (void)state;
+    static const char text[] = NEEDED "sweep:\n  axes: {edit.method: [lemoe, ft_m], seed: [0, 1]}\n"
+                                      "  skip: [{edit.method: ft_m, seed: 1}, {edit.method: moe}]\n";
+    lemoe_sweep_spec *spec = load(text);
+    assert_int_equal(spec->n_run, 3);
+    assert_string_equal(spec->remark, "dir/t.yaml:5:40: this entry of sweep.skip takes out no run");
+    lemoe_config_free(spec);
+}
+
 static void test_overrides_replace_axes(void **state) {
     (void)state;
     static const char text[] = NEEDED "moe.lr: 1\nsweep:\n  axes: {edit.method: [lemoe, moe], seed: [0, 1]}\n"
@@ -198,6 +208,7 @@ int main(void) {
         cmocka_unit_test(test_unread_axes_collapse),
         cmocka_unit_test(test_sections_stay_apart),
         cmocka_unit_test(test_skips),
+        cmocka_unit_test(test_idle_skip),
         cmocka_unit_test(test_overrides_replace_axes),
         cmocka_unit_test(test_axes_of_paths_and_lists),
         cmocka_unit_test(test_errors),
