@@ -188,7 +188,7 @@ static void test_keys_not_read_by_choices(void **state) {
         {"expert: {kind: ffn}",              "expert: {kind: ffn, rank: 3}"                    },
         {"router: forced",                   "router: forced\n  router_steps: 5"               },
         {"router: forced",                   "router: forced\n  frozen_after: 2"               },
-        {"null: none",                       "null: none\n  null_rule: mid"              },
+        {"null: none",                       "null: none\n  null_rule: mid"                    },
         {"router: oracle\n  gate: renorm",   "router: oracle\n  gate: renorm\n  key_dim: 3"    },
         {"router: centroid\n  gate: renorm", "router: centroid\n  gate: renorm\n  router_lr: 1"},
     };
