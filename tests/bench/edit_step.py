@@ -176,10 +176,11 @@ def compare_steps(run, table, layer, n_edits, threads):
 
 
 def run_steps(run):
-    table, notes = Table(), {}
+    table, notes, suffix = Table(), {}, ", bf16" if run.args.dtype == "bf16" else ""
     for layer, n_edits, threads in run.cases():
         run.set_threads(threads)
-        notes[f"layer {layer}, {n_edits} edits, {threads} threads"] = compare_steps(run, table, layer, n_edits, threads)
+        name = f"layer {layer}, {n_edits} edits, {threads} threads{suffix}"
+        notes[name] = compare_steps(run, table, layer, n_edits, threads)
     if not run.has_own_memory:
         print_notes(run, notes)
 
