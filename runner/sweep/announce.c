@@ -1,6 +1,7 @@
 #include "runner/sweep/announce.h"
 
 #include "kernels/base/mem.h"
+#include "runner/io/child.h"
 #include "runner/sweep/orders.h"
 #include "runner/sweep/progress.h"
 #include "runner/sweep/schedule.h"
@@ -8,8 +9,13 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const skip_words[] = {"to do",       "complete",      "failed before (--retry-failed runs it again)",
-                                         "quarantined", "not asked for", "other shard"};
+static const char *const skip_words[] = {"to do",
+                                         "complete",
+                                         "failed before (--retry-failed runs it again)",
+                                         "quarantined",
+                                         "not to be begun: it dies while its memory is planned",
+                                         "not asked for",
+                                         "other shard"};
 
 static int64_t count(const lemoe_sweep *sweep, lemoe_skip skip) {
     int64_t n = 0;
@@ -188,11 +194,13 @@ typedef struct tally {
 } tally;
 
 static const char *word_of(const lemoe_sweep_run *run, const lemoe_run_ending *ending, tally *t) {
-    if (run->skip == LEMOE_SKIP_QUARANTINED || run->skip == LEMOE_SKIP_FAILED) {
-        t->n_failed++;
-        return run->skip == LEMOE_SKIP_FAILED ? "failed before" : "quarantined";
+    switch (run->skip) {
+    case LEMOE_SKIP_NOT: break;
+    case LEMOE_SKIP_QUARANTINED: t->n_failed++; return "quarantined";
+    case LEMOE_SKIP_FAILED: t->n_failed++; return "failed before";
+    case LEMOE_SKIP_DIED: t->n_failed++; return "failed";
+    default: return NULL;
     }
-    if (run->skip != LEMOE_SKIP_NOT) return NULL;
     if (!ending->has_begun && ending->outcome != LEMOE_OUTCOME_ELSEWHERE) {
         t->n_not_begun++;
         return NULL;
@@ -205,12 +213,23 @@ static const char *word_of(const lemoe_sweep_run *run, const lemoe_run_ending *e
     }
 }
 
-static const char *reason_of(const lemoe_sweep_run *run, const lemoe_run_ending *ending) {
-    if (run->skip == LEMOE_SKIP_QUARANTINED)
-        return "its launches died again and again while it was under way; runs/<id>/deaths has the evidence, "
-               "--retry-failed runs it again";
-    if (run->skip == LEMOE_SKIP_FAILED) return "--retry-failed runs it again; --status says why it failed";
-    return ending->error;
+static void print_reason(const lemoe_sweep_run *run, const lemoe_run_ending *ending, FILE *out) {
+    char how[80];
+    switch (run->skip) {
+    case LEMOE_SKIP_QUARANTINED:
+        (void)fprintf(out, "its launches died again and again while it was under way, or it while its memory was "
+                           "planned; runs/<id>/deaths has the evidence, --retry-failed runs it again\n");
+        return;
+    case LEMOE_SKIP_FAILED: (void)fprintf(out, "--retry-failed runs it again; --status says why it failed\n"); return;
+    case LEMOE_SKIP_DIED:
+        lemoe_child_describe(run->planning_death, how, sizeof how);
+        (void)fprintf(out,
+                      "the process that planned its memory was %s, twice: its planner or its editor has a bug; "
+                      "nothing of it was begun\n",
+                      how);
+        return;
+    default: (void)fprintf(out, "%s\n", ending->error);
+    }
 }
 
 static void print_step(double seconds, FILE *out) {
@@ -248,7 +267,8 @@ int lemoe_announce_ending(const lemoe_sweep *sweep, const lemoe_coordinator *coo
         const char *word = word_of(run, &ending, &t);
         if (!word) continue;
         if (t.n_failed + t.n_interrupted == 1) (void)fprintf(out, "\nnot complete:\n");
-        (void)fprintf(out, "  %-13s  %s: %s\n", word, run->run_id, reason_of(run, &ending));
+        (void)fprintf(out, "  %-13s  %s: ", word, run->run_id);
+        print_reason(run, &ending, out);
     }
     if (t.n_elsewhere > 0)
         (void)fprintf(out, "%lld run%s left to other launches of the same folder\n", (long long)t.n_elsewhere,

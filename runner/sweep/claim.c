@@ -63,14 +63,21 @@ static lemoe_status append_line(const char *output_folder, const char *run_id, c
     return status;
 }
 
-/* One line a death: what the run had committed by then, and whose launch it was. */
-static lemoe_status add_death(const char *output_folder, const char *run_id, int64_t n_value,
-                              const lemoe_lease_owner *owner) {
-    char line[512], who[320], seen[21];
-    lemoe_lease_describe(owner, who, (int64_t)sizeof who);
+/* One line a death: what the run had committed by then, and whose launch it was, or how it happened. */
+static lemoe_status note_death(const char *output_folder, const char *run_id, const char *what) {
+    char line[512], seen[21], *journal = NULL;
+    int64_t n_value = 0;
+    LEMOE_TRY(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, run_id));
+    if (lemoe_results_count_values(journal, &n_value) != LEMOE_OK) lemoe_error_clear(); /* unreadable: nothing new */
+    lemoe_mem_free(journal);
     lemoe_clock_utc(seen);
-    (void)snprintf(line, sizeof line, "%" PRId64 " values committed; found dead at %s; %s\n", n_value, seen, who);
+    (void)snprintf(line, sizeof line, "%" PRId64 " values committed; found dead at %s; %s\n", n_value, seen, what);
     return append_line(output_folder, run_id, line);
+}
+
+lemoe_status lemoe_claim_add_death(const char *output_folder, const char *run_id, const char *how) {
+    LEMOE_TRY(make_folder(output_folder, run_id));
+    return note_death(output_folder, run_id, how);
 }
 
 /* Deaths since the run last got further than ever before, that one included. */
@@ -138,13 +145,10 @@ static lemoe_status find_dead_owner(const char *output_folder, const char *run_i
     return LEMOE_OK;
 }
 
-static lemoe_status note_death(const char *output_folder, const char *run_id, const lemoe_lease_owner *owner) {
-    char *journal = NULL;
-    int64_t n_value = 0;
-    LEMOE_TRY(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, run_id));
-    if (lemoe_results_count_values(journal, &n_value) != LEMOE_OK) lemoe_error_clear(); /* unreadable: nothing new */
-    lemoe_mem_free(journal);
-    return add_death(output_folder, run_id, n_value, owner);
+static lemoe_status note_owner(const char *output_folder, const char *run_id, const lemoe_lease_owner *owner) {
+    char who[320];
+    lemoe_lease_describe(owner, who, (int64_t)sizeof who);
+    return note_death(output_folder, run_id, who);
 }
 
 static lemoe_status acquire(const char *output_folder, const char *run_id, lemoe_lease **out, bool *held) {
@@ -170,7 +174,7 @@ lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lem
         (void)lemoe_claim_is_held(output_folder, run_id, renewed);
         return LEMOE_OK;
     }
-    lemoe_status status = is_dead ? note_death(output_folder, run_id, &owner) : LEMOE_OK;
+    lemoe_status status = is_dead ? note_owner(output_folder, run_id, &owner) : LEMOE_OK;
     if (status == LEMOE_OK) status = write_word(output_folder, run_id, "");
     if (status == LEMOE_OK) return LEMOE_OK;
     lemoe_lease_release(*out);

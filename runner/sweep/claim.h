@@ -33,6 +33,8 @@ lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run
 /* Local. The evidence as it stands; writes nothing. */
 lemoe_status lemoe_claim_read_deaths(const char *output_folder, const char *run_id,
                                      lemoe_claim_deaths *out) LEMOE_MUST_CHECK;
+/* Local. Adds a death that cost no launch: of a process that planned for the run; how: in words. Errors: IO. */
+lemoe_status lemoe_claim_add_death(const char *output_folder, const char *run_id, const char *how) LEMOE_MUST_CHECK;
 /* Local. Whether a launch died while the run was under way, and nobody has counted that yet. */
 bool lemoe_claim_is_dead(const char *output_folder, const char *run_id);
 /* Local. Sets the run aside, in the evidence, once. */

@@ -1,25 +1,10 @@
 #include "runner/sweep/memory.h"
 
-#include "kernels/base/clock.h"
 #include "kernels/base/mem.h"
 #include "kernels/device.h"
-#include "runner/run/run_memory.h"
-#include "runner/run/run_plan.h"
-#include "runner/sweep/orders.h"
+#include "runner/sweep/memory_apart.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
-
-/* Of a launch's beginning; orders of more edits take long themselves. */
-static const double most_seconds = 3;
-enum { MOST_EDITS = 1000 };
-
-typedef struct planned {
-    uint64_t key;
-    lemoe_run_memory memory;
-    bool is_exact, is_on_cpu;
-} planned;
 
 /* What a run takes of a node: its ranks there, besides weights, which are pages of a file that teams share. */
 typedef struct demand {
@@ -30,56 +15,58 @@ typedef struct demand {
 typedef struct planning {
     lemoe_sweep *sweep;
     int n_node_rank;
-    int64_t node_bytes; /* what the ranks of a node may take together */
-    lemoe_orders *orders;
-    lemoe_config *config;
-    planned *all; /* [n] sorted by key */
-    int64_t n, capacity;
+    int64_t node_bytes;         /* what the ranks of a node may take together */
+    lemoe_memory_shape *shapes; /* [n] */
+    int64_t n;
     demand *demands; /* [n_demand] of runs on CPUs */
     int64_t n_demand, demand_capacity;
-    double end;
 } planning;
 
-static int64_t place_of(const planning *p, uint64_t key) {
+/* ---- shapes: each once, in the order of their first runs ---- */
+
+static int by_key(const void *a, const void *b) {
+    const lemoe_memory_shape *x = a, *y = b;
+    if (x->key != y->key) return x->key < y->key ? -1 : 1;
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+static int by_index(const void *a, const void *b) {
+    const lemoe_memory_shape *x = a, *y = b;
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+static void sort(planning *p, int (*order)(const void *a, const void *b)) {
+    if (p->n > 0) qsort(p->shapes, (size_t)p->n, sizeof *p->shapes, order);
+}
+
+static lemoe_status list_shapes(planning *p) {
+    int64_t n = 0;
+    LEMOE_TRY(lemoe_mem_alloc(p->sweep->n_todo, sizeof *p->shapes, &p->shapes));
+    for (int64_t i = 0; i < p->sweep->n_run; i++)
+        if (p->sweep->runs[i].skip == LEMOE_SKIP_NOT)
+            p->shapes[p->n++] = (lemoe_memory_shape){.key = p->sweep->runs[i].memory_key, .index = i};
+    sort(p, by_key);
+    for (int64_t i = 0; i < p->n; i++)
+        if (n == 0 || p->shapes[n - 1].key != p->shapes[i].key) p->shapes[n++] = p->shapes[i];
+    p->n = n;
+    sort(p, by_index);
+    return LEMOE_OK;
+}
+
+/* Of shapes sorted by key. */
+static const lemoe_memory_shape *shape_of(const planning *p, const lemoe_sweep_run *run) {
     int64_t low = 0, high = p->n;
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
-        if (p->all[middle].key < key)
+        if (p->shapes[middle].key < run->memory_key)
             low = middle + 1;
         else
             high = middle;
     }
-    return low;
+    return &p->shapes[low];
 }
 
-static lemoe_status plan_one(planning *p, int64_t index, planned *out) {
-    const lemoe_sweep_run *run = &p->sweep->runs[index];
-    const lemoe_sweep_input *input = &p->sweep->inputs[run->input];
-    const lemoe_plan *order = NULL;
-    bool is_over = false;
-    LEMOE_TRY(lemoe_sweep_config(p->sweep, index, p->config));
-    if (input->n_edit <= MOST_EDITS) LEMOE_TRY(lemoe_orders_advance(p->orders, index, INFINITY, &order, &is_over));
-    lemoe_run_memory_args args = {.config = p->config,
-                                  .shape = &input->shape,
-                                  .stream = input->stream,
-                                  .plan = order,
-                                  .tensor_parallel = run->tensor_parallel,
-                                  .like_host = strcmp(p->config->parallel.device, "cpu") == 0};
-    *out = (planned){.key = run->memory_key, .is_exact = order || strcmp(p->config->order.planner, "file") == 0};
-    lemoe_status status = lemoe_run_plan_memory(&args, &out->memory);
-    if (status != LEMOE_ERR_NOMEM) return status;
-    out->memory = (lemoe_run_memory){0}; /* addresses are limited here: unknown */
-    lemoe_error_clear();
-    return LEMOE_OK;
-}
-
-static lemoe_status add(planning *p, int64_t at, const planned *what) {
-    LEMOE_TRY(lemoe_mem_grow(&p->all, &p->capacity, p->n + 1, sizeof *p->all));
-    memmove(p->all + at + 1, p->all + at, (size_t)(p->n - at) * sizeof *p->all);
-    p->all[at] = *what;
-    p->n++;
-    return LEMOE_OK;
-}
+/* ---- runs ---- */
 
 static lemoe_status add_demand(planning *p, int64_t index, const lemoe_run_memory *memory) {
     int64_t tp = p->sweep->runs[index].tensor_parallel;
@@ -90,21 +77,19 @@ static lemoe_status add_demand(planning *p, int64_t index, const lemoe_run_memor
     return LEMOE_OK;
 }
 
-static lemoe_status plan_run(planning *p, int64_t index) {
+static lemoe_status tell_run(planning *p, int64_t index) {
     lemoe_sweep_run *run = &p->sweep->runs[index];
-    int64_t at = place_of(p, run->memory_key);
-    if (at == p->n || p->all[at].key != run->memory_key) {
-        planned what;
-        if (lemoe_clock_seconds() > p->end) return LEMOE_OK;
-        LEMOE_TRY(plan_one(p, index, &what));
-        what.is_on_cpu = strcmp(p->config->parallel.device, "cpu") == 0;
-        LEMOE_TRY(add(p, at, &what));
+    const lemoe_memory_shape *shape = shape_of(p, run);
+    run->planning_death = shape->death;
+    if (shape->death != 0) {
+        run->skip = LEMOE_SKIP_DIED;
+        p->sweep->n_todo--;
     }
-    if (p->all[at].memory.arena_bytes == 0) return LEMOE_OK;
-    run->predicted_bytes = p->all[at].memory.arena_bytes;
-    run->process_bytes = lemoe_run_process_bytes(&p->all[at].memory);
-    run->memory_is_exact = p->all[at].is_exact;
-    return p->all[at].is_on_cpu ? add_demand(p, index, &p->all[at].memory) : LEMOE_OK;
+    if (shape->memory.arena_bytes == 0) return LEMOE_OK;
+    run->predicted_bytes = shape->memory.arena_bytes;
+    run->process_bytes = lemoe_run_process_bytes(&shape->memory);
+    run->memory_is_exact = shape->is_exact;
+    return shape->is_on_cpu ? add_demand(p, index, &shape->memory) : LEMOE_OK;
 }
 
 /* ---- room ---- */
@@ -153,17 +138,16 @@ static lemoe_status measure_node(int64_t *n_bytes) {
 
 lemoe_status lemoe_memory_plan(lemoe_sweep *sweep, int n_node_rank) {
     lemoe_status status = LEMOE_OK;
-    planning p = {.sweep = sweep, .n_node_rank = n_node_rank, .end = lemoe_clock_seconds() + most_seconds};
+    planning p = {.sweep = sweep, .n_node_rank = n_node_rank};
     LEMOE_TRY_GOTO(measure_node(&p.node_bytes));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *p.config, &p.config));
-    LEMOE_TRY_GOTO(lemoe_orders_create(sweep, &p.orders));
+    LEMOE_TRY_GOTO(list_shapes(&p));
+    LEMOE_TRY_GOTO(lemoe_memory_plan_shapes(sweep, p.shapes, p.n));
+    sort(&p, by_key);
     for (int64_t i = 0; i < sweep->n_run; i++)
-        if (sweep->runs[i].skip == LEMOE_SKIP_NOT) LEMOE_TRY_GOTO(plan_run(&p, i));
+        if (sweep->runs[i].skip == LEMOE_SKIP_NOT) LEMOE_TRY_GOTO(tell_run(&p, i));
     LEMOE_TRY_GOTO(check_room(&p));
 out:
     lemoe_mem_free(p.demands);
-    lemoe_orders_destroy(p.orders);
-    lemoe_mem_free(p.config);
-    lemoe_mem_free(p.all);
+    lemoe_mem_free(p.shapes);
     return status;
 }

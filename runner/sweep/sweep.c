@@ -3,6 +3,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "runner/edit/editor.h"
+#include "runner/io/child.h"
 #include "runner/io/file.h"
 #include "runner/plan/order_plan.h"
 #include "runner/run/run.h"
@@ -263,9 +264,23 @@ static void tidy_ended(const lemoe_sweep *sweep) {
     }
 }
 
+/* What died while memory was planned leaves evidence, as a launch does that dies. */
+static lemoe_status note_deaths(const lemoe_sweep *sweep) {
+    for (int64_t i = 0; i < sweep->n_run; i++) {
+        const lemoe_sweep_run *run = &sweep->runs[i];
+        char how[80], text[128];
+        if (run->skip != LEMOE_SKIP_DIED) continue;
+        lemoe_child_describe(run->planning_death, how, sizeof how);
+        (void)snprintf(text, sizeof text, "%s while its memory was planned", how);
+        LEMOE_TRY(lemoe_claim_add_death(sweep->output_folder, run->run_id, text));
+    }
+    return LEMOE_OK;
+}
+
 static lemoe_status open_on_first(lemoe_launch *launch, const lemoe_sweep *sweep, lemoe_estimates **estimates,
                                   lemoe_coordinator **coordinator) {
     tidy_ended(sweep);
+    LEMOE_TRY(note_deaths(sweep));
     LEMOE_TRY(lemoe_estimates_open(sweep->output_folder, estimates));
     lemoe_coordinator_args args = {launch, sweep, *estimates, sweep->specs[0]->first->output.progress};
     return lemoe_coordinator_create(&args, coordinator);

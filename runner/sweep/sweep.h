@@ -19,6 +19,7 @@ typedef enum lemoe_skip {
     LEMOE_SKIP_COMPLETE,
     LEMOE_SKIP_FAILED,      /* before; --retry-failed runs it again */
     LEMOE_SKIP_QUARANTINED, /* several launches died while it was under way; --retry-failed runs it again */
+    LEMOE_SKIP_DIED,        /* its own code, while its memory was planned; the next launch tries again */
     LEMOE_SKIP_UNWANTED,    /* --only */
     LEMOE_SKIP_OTHER_SHARD  /* --shard */
 } lemoe_skip;
@@ -42,6 +43,7 @@ typedef struct lemoe_sweep_run {
     /* estimates; 0: unknown */
     int64_t predicted_bytes, process_bytes; /* of the run's arenas; of a rank's process. Planned, never measured */
     bool memory_is_exact;                   /* else in an order that is like the run's */
+    int planning_death;                     /* of LEMOE_SKIP_DIED: lemoe_child_describe says it in words */
     double predicted_step_seconds, seconds_low, seconds_high;
     double expected_seconds; /* for scheduling: never 0, a rough guess where nothing was measured */
 } lemoe_sweep_run;

@@ -144,7 +144,8 @@ static lemoe_status read_journal(const char *output_folder, const char *name, st
     return LEMOE_OK;
 }
 
-/* What the journal says, and what the claim adds: a run that is being opened or died before it committed anything. */
+/* What the journal says, and what claim and evidence add: a run that is being opened or died before it committed
+ * anything. */
 static lemoe_status look_at(const char *output_folder, const char *name, status_row *row) {
     lemoe_claim_deaths deaths;
     int64_t renewed = 0;
@@ -157,7 +158,7 @@ static lemoe_status look_at(const char *output_folder, const char *name, status_
         word = "quarantined";
     else if (lemoe_claim_is_held(output_folder, name, &renewed))
         word = s->exists ? NULL : "running";
-    else if (!s->exists && lemoe_claim_is_dead(output_folder, name))
+    else if (!s->exists && (deaths.n > 0 || lemoe_claim_is_dead(output_folder, name)))
         word = "lost";
     if (word) (void)snprintf(s->status, sizeof s->status, "%s", word);
     s->exists = s->exists || word;

@@ -14,7 +14,7 @@ rules=(
     'json_[a-z]\w*|<jansson\.h>|runner/io/json.c|jansson has one file'
     'sentencepiece\w*|runner/data/tokenizer_sp.cc|SentencePiece, and C++, have one file'
     '(malloc|calloc|realloc|reallocarray|aligned_alloc|posix_memalign|strdup|strndup|free)\s*\(|kernels/base/mem.c|sizes are checked in one place'
-    '(exit|_exit|_Exit|quick_exit)\s*\(|runner/main.c runner/comm/*|a rank that leaves alone takes the job with it'
+    '(exit|_exit|_Exit|quick_exit)\s*\(|runner/main.c runner/comm/* runner/io/child.c|a rank that leaves alone takes the job with it'
     'abort\s*\(|kernels/base/status.c|failed assertions of debug builds only'
     'assert\s*\(|(none)|LEMOE_ASSERT keeps to debug builds, LEMOE_CHECK returns'
     '(getenv|secure_getenv)\s*\(|kernels/cpu/cpu_device.c kernels/cuda_module.c kernels/cuda/cuda_device.c runner/comm/team.c runner/io/lease.c runner/run/run_record.c runner/sweep/progress.c|what the environment can change is listed here'

@@ -85,7 +85,7 @@ class Sweep:
 
 
 def ranks_of(process):
-    """Processes of the program below a launcher, {rank: process number}."""
+    """Processes of the program below a launcher, {rank: process number}; not what these have started themselves."""
     found = {}
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
@@ -99,18 +99,22 @@ def ranks_of(process):
             continue
         for value in values:
             if value.startswith(b"OMPI_COMM_WORLD_RANK="):
-                found[int(value.split(b"=")[1])] = int(entry)
-    return found
+                found[int(entry)] = int(value.split(b"=")[1])
+    return {rank: number for number, rank in found.items() if parent_of(number) not in found}
+
+
+def parent_of(number):
+    try:
+        return int(pathlib.Path("/proc", str(number), "stat").read_text().rsplit(")", 1)[1].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def belongs(number, ancestor):
     while number > 1:
         if number == ancestor:
             return True
-        try:
-            number = int(pathlib.Path("/proc", str(number), "stat").read_text().rsplit(")", 1)[1].split()[1])
-        except (OSError, IndexError, ValueError):
-            return False
+        number = parent_of(number)
     return False
 
 

@@ -1,0 +1,126 @@
+#include "runner/sweep/memory_apart.h"
+
+#include "kernels/base/clock.h"
+#include "kernels/base/log.h"
+#include "kernels/base/mem.h"
+#include "runner/io/child.h"
+#include "runner/run/run_plan.h"
+#include "runner/sweep/orders.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* No shape is begun later than most_seconds; one that has not ended after patience_seconds never will, or takes longer
+ * than it is worth. */
+static const double most_seconds = 3, patience_seconds = 30;
+enum { MOST_EDITS = 1000 /* orders of more take long themselves */, MOST_DEATHS = 2, MESSAGE_BYTES = 2048 };
+
+/* What the child that plans is given. */
+typedef struct task {
+    const lemoe_sweep *sweep;
+    const lemoe_memory_shape *shapes;
+    int64_t next, n;
+    double end;
+} task;
+
+/* What it sends: of one shape. */
+typedef struct answer {
+    lemoe_run_memory memory;
+    bool is_exact, is_on_cpu;
+    lemoe_status status;
+    char message[MESSAGE_BYTES];
+} answer;
+
+/* ---- in the child ---- */
+
+static lemoe_status plan_shape(const task *t, lemoe_orders *orders, lemoe_config *config, answer *out) {
+    int64_t index = t->shapes[t->next].index;
+    const lemoe_sweep_run *run = &t->sweep->runs[index];
+    const lemoe_sweep_input *input = &t->sweep->inputs[run->input];
+    const lemoe_plan *order = NULL;
+    bool is_over = false;
+    LEMOE_TRY(lemoe_sweep_config(t->sweep, index, config));
+    if (input->n_edit <= MOST_EDITS) LEMOE_TRY(lemoe_orders_advance(orders, index, INFINITY, &order, &is_over));
+    out->is_on_cpu = strcmp(config->parallel.device, "cpu") == 0;
+    out->is_exact = order || strcmp(config->order.planner, "file") == 0;
+    lemoe_run_memory_args args = {.config = config,
+                                  .shape = &input->shape,
+                                  .stream = input->stream,
+                                  .plan = order,
+                                  .tensor_parallel = run->tensor_parallel,
+                                  .like_host = out->is_on_cpu};
+    return lemoe_run_plan_memory(&args, &out->memory);
+}
+
+static bool answer_shape(const task *t, lemoe_orders *orders, lemoe_config *config, int link) {
+    answer a;
+    memset(&a, 0, sizeof a);
+    a.status = plan_shape(t, orders, config, &a);
+    if (a.status != LEMOE_OK) a.memory = (lemoe_run_memory){0};
+    if (a.status != LEMOE_OK) (void)snprintf(a.message, sizeof a.message, "%s", lemoe_error_message());
+    lemoe_error_clear();
+    return lemoe_child_send(link, &a, sizeof a);
+}
+
+static void plan_in_child(void *context, int link) {
+    task *t = context;
+    lemoe_orders *orders = NULL;
+    lemoe_config *config = NULL;
+    bool goes_on =
+        lemoe_orders_create(t->sweep, &orders) == LEMOE_OK && lemoe_mem_alloc(1, sizeof *config, &config) == LEMOE_OK;
+    for (; goes_on && t->next < t->n && lemoe_clock_seconds() <= t->end; t->next++)
+        goes_on = answer_shape(t, orders, config, link);
+    lemoe_orders_destroy(orders);
+    lemoe_mem_free(config);
+}
+
+/* ---- in the parent ---- */
+
+static lemoe_status take(const answer *a, lemoe_memory_shape *shape) {
+    if (a->status != LEMOE_OK && a->status != LEMOE_ERR_NOMEM) return lemoe_raise(a->status, "%s", a->message);
+    shape->memory = a->memory;
+    shape->is_exact = a->is_exact;
+    shape->is_on_cpu = a->is_on_cpu;
+    return LEMOE_OK;
+}
+
+static void warn(const lemoe_sweep *sweep, const lemoe_memory_shape *shape, const char *what) {
+    lemoe_log(LEMOE_LOG_WARN, "%s: its memory could not be planned beforehand: %s", sweep->runs[shape->index].run_id,
+              what);
+}
+
+/* One child, as far as it gets: t->next is then the shape that it was at, or has not begun. */
+static lemoe_status plan_some(task *t, lemoe_memory_shape *shapes, lemoe_child_ending *ending, int *how) {
+    lemoe_child *child = NULL;
+    lemoe_status status = LEMOE_OK;
+    answer a;
+    *ending = LEMOE_CHILD_DONE;
+    if (lemoe_child_start(plan_in_child, t, &child) != LEMOE_OK) {
+        warn(t->sweep, &shapes[t->next], lemoe_error_message());
+        lemoe_error_clear();
+        return LEMOE_OK;
+    }
+    while (status == LEMOE_OK &&
+           lemoe_child_receive(child, &a, sizeof a, fmax(t->end, lemoe_clock_seconds()) + patience_seconds))
+        status = take(&a, &shapes[t->next++]);
+    *ending = lemoe_child_end(child, how);
+    return status;
+}
+
+lemoe_status lemoe_memory_plan_shapes(const lemoe_sweep *sweep, lemoe_memory_shape *shapes, int64_t n) {
+    task t = {.sweep = sweep, .shapes = shapes, .n = n, .end = lemoe_clock_seconds() + most_seconds};
+    lemoe_child_ending ending = LEMOE_CHILD_DIED;
+    for (int64_t n_death = 0; t.next < n && ending == LEMOE_CHILD_DIED;) {
+        int64_t first = t.next;
+        int how = 0;
+        LEMOE_TRY(plan_some(&t, shapes, &ending, &how));
+        if (ending == LEMOE_CHILD_STOPPED) warn(sweep, &shapes[t.next], "it takes too long");
+        if (ending != LEMOE_CHILD_DIED) continue;
+        n_death = t.next > first ? 1 : n_death + 1;
+        if (n_death < MOST_DEATHS) continue; /* once may be anybody's doing */
+        shapes[t.next++].death = how;
+        n_death = 0;
+    }
+    return LEMOE_OK;
+}
