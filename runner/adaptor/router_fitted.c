@@ -33,16 +33,13 @@ static void add_noise(const lemoe_router_keys *k, int64_t step, float *out) {
 
 static lemoe_status fit_step(lemoe_router_keys *k, lemoe_adamw *adamw, lemoe_param *params, int64_t n_params,
                              float *noisy, double *loss) {
-    const float *e = k->replayed.e;
+    lemoe_key_units units = lemoe_router_keys_replayed(k, noisy), as_they_are = lemoe_router_keys_replayed(k, NULL);
     double norm = 0, null_loss = 0;
     lemoe_comm *self = NULL; /* replicated parameters with equal gradients: nothing to reduce */
-    if (noisy) {
-        add_noise(k, adamw->step, noisy);
-        e = noisy;
-    }
+    if (noisy) add_noise(k, adamw->step, noisy);
     LEMOE_TRY(lemoe_adamw_zero_grad(k->context.step_arena, params, n_params));
-    LEMOE_TRY(lemoe_router_keys_cross_entropy(k, e, k->replayed.expert, k->replayed.n, 1.0, loss));
-    LEMOE_TRY(lemoe_router_keys_null_entropy(k, k->replayed.e, k->replayed.n, 1.0, &null_loss));
+    LEMOE_TRY(lemoe_router_keys_cross_entropy(k, &units, 1.0, loss));
+    LEMOE_TRY(lemoe_router_keys_null_entropy(k, &as_they_are, 1.0, &null_loss));
     *loss += null_loss;
     LEMOE_TRY(lemoe_comm_self(&self));
     lemoe_status status = lemoe_adamw_update(adamw, k->context.device, self, params, n_params, &norm);

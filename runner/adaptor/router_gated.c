@@ -173,11 +173,11 @@ static lemoe_status begin_minibatch(void *router, const lemoe_units *units) {
     if (weight == 0) return LEMOE_OK;
     LEMOE_TRY(lemoe_mem_alloc(units->n, sizeof *newest, &newest));
     for (int64_t u = 0; u < units->n; u++) newest[u] = k->n_expert - 1;
-    lemoe_status status = lemoe_router_keys_cross_entropy(k, units->e, newest, units->n, weight, &loss);
-    if (status == LEMOE_OK)
-        status = lemoe_router_keys_cross_entropy(k, k->replayed.e, k->replayed.expert, k->replayed.n, weight, &loss);
-    if (status == LEMOE_OK) status = lemoe_router_keys_null_entropy(k, units->e, units->n, weight, &loss);
-    if (status == LEMOE_OK) status = lemoe_router_keys_null_entropy(k, k->replayed.e, k->replayed.n, weight, &loss);
+    lemoe_key_units batch = {units->e, newest, units->n, 0}, replayed = lemoe_router_keys_replayed(k, NULL);
+    lemoe_status status = lemoe_router_keys_cross_entropy(k, &batch, weight, &loss);
+    if (status == LEMOE_OK) status = lemoe_router_keys_cross_entropy(k, &replayed, weight, &loss);
+    if (status == LEMOE_OK) status = lemoe_router_keys_null_entropy(k, &batch, weight, &loss);
+    if (status == LEMOE_OK) status = lemoe_router_keys_null_entropy(k, &replayed, weight, &loss);
     lemoe_mem_free(newest);
     return status;
 }

@@ -151,42 +151,78 @@ static double cross_entropy_of(const lemoe_router_keys *k, float *p, const int64
     return loss / (double)n;
 }
 
-/* expert: of each unit; NULL: none. */
-static lemoe_status cross_entropy(const lemoe_router_keys *k, const float *e, const int64_t *expert, int64_t n,
-                                  double weight, double *loss) {
+/* At least what the arena hands out for scores and backward of n units, every request rounded up. */
+static size_t pass_bytes(const lemoe_router_keys *k, int64_t n) {
+    enum { PIECE = 256, N_REQUEST = 16, N_ROUTER_REQUEST = 8 }; /* more than there are */
+    int64_t d = k->context.d, key_dim = k->routers[0].key_dim, columns = lemoe_router_keys_columns(k);
+    int64_t of_router = 2 * key_dim + d + columns;                  /* b, a; v; z */
+    int64_t of_unit = d + n_router(k) * of_router + 2 * columns + 1 /* e; z of all, p; top */
+                      + d + key_dim + 1;                            /* dv, da; a column of dz */
+    int64_t n_request = N_REQUEST + n_router(k) * N_ROUTER_REQUEST;
+    return (size_t)((n * of_unit + columns * d) * (int64_t)sizeof(float) + n_request * PIECE) +
+           (size_t)n_router(k) * sizeof(lemoe_key_scores);
+}
+
+/* What is taken does not depend on values, so that it can be planned. */
+static lemoe_status pad(const lemoe_router_keys *k, const lemoe_key_units *units, size_t used) {
+    if (units->n_most == 0) return LEMOE_OK;
+    return lemoe_arena_pad(k->context.step_arena, used, pass_bytes(k, units->n_most));
+}
+
+/* units->expert NULL: none. */
+static lemoe_status cross_entropy(const lemoe_router_keys *k, const lemoe_key_units *units, double weight,
+                                  double *loss) {
     lemoe_status status = LEMOE_OK;
     lemoe_arena *arena = k->context.step_arena;
-    size_t mark = lemoe_arena_mark(arena);
+    size_t mark = lemoe_arena_mark(arena), used = lemoe_arena_used_bytes(arena);
     lemoe_key_pass pass;
     float *p = NULL;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * lemoe_router_keys_columns(k), sizeof *p, &p));
-    LEMOE_TRY_GOTO(lemoe_router_keys_score(k, e, n, arena, &pass));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(units->n * lemoe_router_keys_columns(k), sizeof *p, &p));
+    LEMOE_TRY_GOTO(lemoe_router_keys_score(k, units->e, units->n, arena, &pass));
     LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, p, pass.p.data, lemoe_tensor_bytes(&pass.p)));
-    *loss = cross_entropy_of(k, p, expert, n, weight);
+    *loss = cross_entropy_of(k, p, units->expert, units->n, weight);
     LEMOE_TRY_GOTO(lemoe_device_upload(k->context.device, pass.p.data, p, lemoe_tensor_bytes(&pass.p)));
     LEMOE_TRY_GOTO(lemoe_router_keys_backward(k, &pass, pass.p, arena));
+    LEMOE_TRY_GOTO(pad(k, units, used));
 out:
     lemoe_arena_reset(arena, mark);
     lemoe_mem_free(p);
     return status;
 }
 
-lemoe_status lemoe_router_keys_cross_entropy(const lemoe_router_keys *k, const float *e, const int64_t *expert,
-                                             int64_t n, double weight, double *loss) {
-    *loss = 0;
-    return n == 0 ? LEMOE_OK : cross_entropy(k, e, expert, n, weight, loss);
+lemoe_key_units lemoe_router_keys_replayed(const lemoe_router_keys *k, const float *e) {
+    const lemoe_replayed *r = &k->replayed;
+    return (lemoe_key_units){e ? e : r->e, r->expert, r->n, r->n_seen};
 }
 
-lemoe_status lemoe_router_keys_null_entropy(const lemoe_router_keys *k, const float *e, int64_t n, double weight,
+lemoe_status lemoe_router_keys_cross_entropy(const lemoe_router_keys *k, const lemoe_key_units *units, double weight,
+                                             double *loss) {
+    *loss = 0;
+    return units->n == 0 ? LEMOE_OK : cross_entropy(k, units, weight, loss);
+}
+
+/* Too few units for what as many as there may be would take. */
+static lemoe_status no_pass(const lemoe_router_keys *k, const lemoe_key_units *units) {
+    lemoe_arena *arena = k->context.step_arena;
+    size_t mark = lemoe_arena_mark(arena);
+    lemoe_status status = pad(k, units, lemoe_arena_used_bytes(arena));
+    lemoe_arena_reset(arena, mark);
+    return status;
+}
+
+lemoe_status lemoe_router_keys_null_entropy(const lemoe_router_keys *k, const lemoe_key_units *units, double weight,
                                             double *loss) {
     float *mixed = NULL;
-    int64_t d = k->context.d;
+    int64_t d = k->context.d, n = units->n;
+    const float *e = units->e;
     *loss = 0;
-    if (k->n_null == 0 || n < 2) return LEMOE_OK;
+    if (k->n_null == 0) return LEMOE_OK;
+    if (n < 2) return no_pass(k, units);
     LEMOE_TRY(lemoe_mem_alloc(n * d, sizeof *mixed, &mixed));
     for (int64_t u = 0; u < n; u++)
         for (int64_t c = 0; c < d; c++) mixed[u * d + c] = 0.5f * (e[u * d + c] + e[(u + n / 2) % n * d + c]);
-    lemoe_status status = cross_entropy(k, mixed, NULL, n, weight, loss);
+    lemoe_key_units mixtures = {mixed, NULL, n, units->n_most};
+    lemoe_status status = cross_entropy(k, &mixtures, weight, loss);
     lemoe_mem_free(mixed);
     return status;
 }
@@ -226,6 +262,7 @@ lemoe_status lemoe_router_keys_remember(lemoe_router_keys *k, const lemoe_units 
     memcpy(r->e + r->n * d, units->e, (size_t)(units->n * d) * sizeof *r->e);
     for (int64_t u = 0; u < units->n; u++) r->expert[r->n + u] = k->n_expert - 1;
     r->n += units->n;
+    r->n_seen += units->n;
     return LEMOE_OK;
 }
 
@@ -265,6 +302,7 @@ static lemoe_status visit_replayed(lemoe_router_keys *k, lemoe_state *state) {
     lemoe_replayed *r = &k->replayed;
     int64_t d = k->context.d;
     LEMOE_TRY(lemoe_state_count(state, "replayed", &r->n, INT64_MAX / d));
+    LEMOE_TRY(lemoe_state_count(state, "replayed.seen", &r->n_seen, INT64_MAX / d));
     LEMOE_TRY(lemoe_mem_grow(&r->e, &r->e_capacity, r->n * d, sizeof *r->e));
     LEMOE_TRY(lemoe_mem_grow(&r->expert, &r->expert_capacity, r->n, sizeof *r->expert));
     LEMOE_TRY(lemoe_state_bytes(state, "replayed.features", r->e, r->n * d * (int64_t)sizeof *r->e));

@@ -18,6 +18,7 @@ typedef struct lemoe_replayed {
     float *e; /* [n, d] host */
     int64_t *expert;
     int64_t n, e_capacity, expert_capacity;
+    int64_t n_seen; /* those that were forgotten as well: memory is taken for so many */
 } lemoe_replayed;
 
 typedef struct lemoe_router_keys {
@@ -69,12 +70,22 @@ lemoe_status lemoe_router_keys_score_on(const lemoe_router_keys *keys, const lem
 /* Adds the gradients of what trains. dz: device [n, columns]. Queues operations. */
 lemoe_status lemoe_router_keys_backward(const lemoe_router_keys *keys, const lemoe_key_pass *pass, lemoe_tensor dz,
                                         lemoe_arena *arena) LEMOE_MUST_CHECK;
+/* Units with known experts. */
+typedef struct lemoe_key_units {
+    const float *e;        /* [n, d] */
+    const int64_t *expert; /* [n] */
+    int64_t n;
+    int64_t n_most; /* where n depends on values: it may be so large, and that much is taken of the arena; else 0 */
+} lemoe_key_units;
+
+/* Those of replay, with other features (NULL: their own). */
+lemoe_key_units lemoe_router_keys_replayed(const lemoe_router_keys *keys, const float *e);
 /* Adds the gradients of weight / n * sum over n units of -log p_expert; *loss gets the mean itself. */
-lemoe_status lemoe_router_keys_cross_entropy(const lemoe_router_keys *keys, const float *e, const int64_t *expert,
-                                             int64_t n, double weight, double *loss) LEMOE_MUST_CHECK;
+lemoe_status lemoe_router_keys_cross_entropy(const lemoe_router_keys *keys, const lemoe_key_units *units, double weight,
+                                             double *loss) LEMOE_MUST_CHECK;
 /* The same with the null key as the answer, for mixtures of each unit with the one half way round: (e_u + e_v) / 2. 0
  * where there is no null key. */
-lemoe_status lemoe_router_keys_null_entropy(const lemoe_router_keys *keys, const float *e, int64_t n, double weight,
+lemoe_status lemoe_router_keys_null_entropy(const lemoe_router_keys *keys, const lemoe_key_units *units, double weight,
                                             double *loss) LEMOE_MUST_CHECK;
 /* Keeps features of the newest expert's units, and forgets earlier ones that equal them (unless units are tokens). */
 lemoe_status lemoe_router_keys_remember(lemoe_router_keys *keys, const lemoe_units *units) LEMOE_MUST_CHECK;

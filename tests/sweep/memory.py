@@ -2,12 +2,15 @@
 """memory.py PROGRAM: memory is planned before it is taken, and then taken exactly: /cost/predicted_bytes is what the
 arenas held at most, to the byte, for every editor, routers that send rows anywhere, both kinds of experts, minibatches,
 teams and orders. And a launch whose runs need more than the machine has is refused before anything is made."""
+import pathlib
 import re
+import subprocess
 import sys
+import tempfile
 
 import h5py
 
-from harness import Sweep, expect
+from harness import ROOT, Sweep, expect
 
 SWEEPS = {  # axes, and what is overridden: three seeds of data would be three times the same
     "editors": ("edit.method: [lemoe, moe, ft_m, none], parallel.tensor: [1, 2]", ()),
@@ -22,17 +25,39 @@ SWEEPS = {  # axes, and what is overridden: three seeds of data would be three t
 }
 SKIPS = {"routers": "[" + ", ".join(f"{{lemoe.router: {r}, lemoe.gate: raw}}" for r in
                                     ("centroid", "fitted", "nearest", "oracle")) + "]"}
-n = 0
-for name, (axes, overrides) in SWEEPS.items():
-    sweep = Sweep(sys.argv[1], axes, edits=20, batch_size=7, steps=2, skip=SKIPS.get(name, "[]"))
+# prompts that are edited again, whose earlier features replay forgets: keys so wide that replay is what takes most
+REPLAY = {
+    "fitted": ("edit.method: [lemoe], lemoe.null: [none, key], lemoe.granularity: [instance, entity, token]",
+               ("lemoe.router=fitted", "lemoe.gate=renorm", "lemoe.key_dim=6144", "lemoe.router_steps=2")),
+    "forced": ("edit.method: [lemoe], lemoe.null: [none, key], lemoe.router: [forced, per_expert_proj]",
+               ("lemoe.router_ce=1", "lemoe.replay=true", "lemoe.key_dim=6144")),
+}
+REPLAY_SKIPS = {"fitted": "[{lemoe.granularity: token, lemoe.null: key}]", "forced": "[{lemoe.router: per_expert_proj, lemoe.null: key}]"}
+
+
+def check(name, sweep, *overrides):
+    """Runs a sweep; how many runs took what was planned: all of them."""
     status, text = sweep.run(2, *overrides)
     expect(status == 0, f"{name}: the sweep ended with {status}", text)
     for run in sweep.ids():
         with h5py.File(sweep.out / "runs" / (run + ".h5")) as file:
             said, peak = file["cost/predicted_bytes"][:], file["cost/peak_bytes"][:]
             expect((said == said[0]).all() and peak.max() == said[0], f"{name}, {run}: planned {said}, took {peak}")
-        n += 1
+    n = len(sweep.ids())
     sweep.remove()
+    return n
+
+
+n = 0
+for name, (axes, overrides) in SWEEPS.items():
+    sweep = Sweep(sys.argv[1], axes, edits=20, batch_size=7, steps=2, skip=SKIPS.get(name, "[]"))
+    n += check(name, sweep, *overrides)
+with tempfile.TemporaryDirectory(prefix="lemoe-test-") as folder:
+    conflicts = pathlib.Path(folder) / "conflicts.json"
+    subprocess.run([sys.executable, ROOT / "configs/quickstart/make_conflicts.py", "8", conflicts], check=True)
+    for name, (axes, overrides) in REPLAY.items():
+        sweep = Sweep(sys.argv[1], axes, edits=32, batch_size=8, steps=2, skip=REPLAY_SKIPS[name])
+        n += check(name, sweep, f"data.path={conflicts}", *overrides)
 
 sweep = Sweep(sys.argv[1], "edit.method: [lemoe]", edits=20, batch_size=7)
 status, text = sweep.run(2, "lemoe.expert.width=10000000")  # weights, gradients and moments: over 100 GB

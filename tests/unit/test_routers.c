@@ -277,7 +277,7 @@ static void a_null_key_learns_from_mixtures(void **state) {
     assert_ok(w.ops->train(w.router, params, &n_params));
     assert_int_equal(n_params, 4);
     for (int64_t p = 0; p < n_params; p++) draw(params[p].w.data, lemoe_tensor_count(&params[p].w), 0.5, 5);
-    assert_ok(lemoe_router_keys_null_entropy(k, w.e, N, 1.0, &loss));
+    assert_ok(lemoe_router_keys_null_entropy(k, &(lemoe_key_units){w.e, NULL, N, 0}, 1.0, &loss));
     assert_close(loss, null_value(&w), 1e-6);
     for (int64_t p = 0; p < n_params; p++)
         assert_gradient_of(params[p].name, null_value, &w, params[p].w.data, params[p].grad.data,
