@@ -136,12 +136,12 @@ static lemoe_status measure_node(int64_t *n_bytes) {
     return status;
 }
 
-lemoe_status lemoe_memory_plan(lemoe_sweep *sweep, int n_node_rank) {
+lemoe_status lemoe_memory_plan(lemoe_sweep *sweep, int n_node_rank, double order_seconds) {
     lemoe_status status = LEMOE_OK;
     planning p = {.sweep = sweep, .n_node_rank = n_node_rank};
     LEMOE_TRY_GOTO(measure_node(&p.node_bytes));
     LEMOE_TRY_GOTO(list_shapes(&p));
-    LEMOE_TRY_GOTO(lemoe_memory_plan_shapes(sweep, p.shapes, p.n));
+    LEMOE_TRY_GOTO(lemoe_memory_plan_shapes(sweep, order_seconds, p.shapes, p.n));
     sort(&p, by_key);
     for (int64_t i = 0; i < sweep->n_run; i++)
         if (sweep->runs[i].skip == LEMOE_SKIP_NOT) LEMOE_TRY_GOTO(tell_run(&p, i));

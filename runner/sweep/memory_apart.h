@@ -20,7 +20,9 @@ typedef struct lemoe_memory_shape {
 } lemoe_memory_shape;
 
 /* Local, on rank 0. Shapes in their order until a few seconds are over; what is left, or takes half a minute alone,
- * stays unknown. Errors: those of a run's own code but NOMEM (addresses are limited: unknown). */
-lemoe_status lemoe_memory_plan_shapes(const lemoe_sweep *sweep, lemoe_memory_shape *shapes, int64_t n) LEMOE_MUST_CHECK;
+ * stays unknown. Where there are many edits, orders may take order_seconds in all, and file order stands in for what is
+ * not worked out by then. Errors: those of a run's own code but NOMEM (addresses are limited: unknown). */
+lemoe_status lemoe_memory_plan_shapes(const lemoe_sweep *sweep, double order_seconds, lemoe_memory_shape *shapes,
+                                      int64_t n) LEMOE_MUST_CHECK;
 
 #endif

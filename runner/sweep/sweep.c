@@ -20,6 +20,7 @@
 #include <string.h>
 
 enum { MAX_CONFIG_BYTES = 4 << 20 };
+static const double dry_run_seconds = 30; /* of working out orders of many edits, so that memory is said exactly */
 
 /* ---- opening: the text, the expansion, the checks ---- */
 
@@ -190,11 +191,12 @@ static lemoe_status make_output(const char *folder) {
 
 static lemoe_status decide(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *sweep) {
     int n_rank = lemoe_comm_size(lemoe_launch_world(launch));
+    double order_seconds = options->dry_run ? dry_run_seconds : 0; /* nobody waits for a dry run's ranks */
     lemoe_estimates *estimates = NULL;
     lemoe_status status = lemoe_estimates_open(sweep->output_folder, &estimates);
     if (status == LEMOE_OK) status = lemoe_sweep_check(sweep, estimates, n_rank, widest_node(launch, n_rank));
     if (status == LEMOE_OK) status = find_skips(options, sweep);
-    if (status == LEMOE_OK) status = lemoe_memory_plan(sweep, widest_node(launch, n_rank));
+    if (status == LEMOE_OK) status = lemoe_memory_plan(sweep, widest_node(launch, n_rank), order_seconds);
     if (status == LEMOE_OK && !options->dry_run) status = make_output(sweep->output_folder);
     lemoe_estimates_close(estimates);
     return status;

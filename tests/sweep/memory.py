@@ -59,6 +59,19 @@ with tempfile.TemporaryDirectory(prefix="lemoe-test-") as folder:
         sweep = Sweep(sys.argv[1], axes, edits=32, batch_size=8, steps=2, skip=REPLAY_SKIPS[name])
         n += check(name, sweep, f"data.path={conflicts}", *overrides)
 
+# what a dry run says of an order of many edits
+sweep = Sweep(sys.argv[1], "edit.method: [ft_m], order.planner: [kmeans]", edits=1280, batch_size=160, steps=1)
+quick = ("eval.immediate=false", "eval.milestones=0", "eval.scorers=[tok]")
+status, text = sweep.run(1, "--dry-run", *quick)
+said = re.search(r"^t-ft_m-.* kmeans seed 0 +1 +([0-9.]+) MB", text, re.M)
+expect(status == 0 and said, f"the dry run ended with {status}, or says no memory of the run's own order", text)
+status, text = sweep.run(1, *quick)
+expect(status == 0, f"the sweep ended with {status}", text)
+with h5py.File(sweep.out / "runs" / (sweep.ids()[0] + ".h5")) as file:
+    peak = file["cost/peak_bytes"][:].max()
+expect(f"{peak / 1e6:.1f}" == said[1], f"a dry run says {said[1]} MB, and {peak} bytes were taken")
+sweep.remove()
+
 sweep = Sweep(sys.argv[1], "edit.method: [lemoe]", edits=20, batch_size=7)
 status, text = sweep.run(2, "lemoe.expert.width=10000000")  # weights, gradients and moments: over 100 GB
 expect(status == 1 and re.search(r"needs \d+ MB on 1 rank of a node.* a node has \d+ MB", text), "not refused", text)
