@@ -64,33 +64,14 @@ static lemoe_status planning_mem_info(lemoe_device *device, size_t *free_bytes, 
     return LEMOE_OK;
 }
 
-static const lemoe_memory_ops host_memory =
-                                  {
-                                      .is_host = true,
-                                      .open = planning_open,
-                                      .close = planning_close,
-                                      .alloc = planning_alloc,
-                                      .free = planning_free,
-                                      .upload = planning_move,
-                                      .download = planning_download,
-                                      .copy = planning_move,
-                                      .zero = planning_zero,
-                                      .sync = planning_sync,
-                                      .mem_info = planning_mem_info,
-},
-                              device_memory = {
-                                  .is_host = false,
-                                  .open = planning_open,
-                                  .close = planning_close,
-                                  .alloc = planning_alloc,
-                                  .free = planning_free,
-                                  .upload = planning_move,
-                                  .download = planning_download,
-                                  .copy = planning_move,
-                                  .zero = planning_zero,
-                                  .sync = planning_sync,
-                                  .mem_info = planning_mem_info,
-};
+#define PLANNING_MEMORY(reached_by_host)                                                                               \
+    {                                                                                                                  \
+        .is_host = (reached_by_host), .open = planning_open, .close = planning_close, .alloc = planning_alloc,         \
+        .free = planning_free, .upload = planning_move, .download = planning_download, .copy = planning_move,          \
+        .zero = planning_zero, .sync = planning_sync, .mem_info = planning_mem_info,                                   \
+    }
+
+static const lemoe_memory_ops host_memory = PLANNING_MEMORY(true), device_memory = PLANNING_MEMORY(false);
 
 /* ---- operations: nothing, and zero where the host gets a number ---- */
 

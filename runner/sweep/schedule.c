@@ -1,13 +1,14 @@
 #include "runner/sweep/schedule.h"
 
 #include "kernels/base/mem.h"
+#include "runner/sweep/heap.h"
 #include "runner/sweep/schedule_ranks.h"
 
-/* Waiting runs of one width and model: a heap, the most urgent first. */
+/* Runs of one width and model; those that wait by their urgency. */
 typedef struct run_class {
     int tensor_parallel, model;
-    int64_t *runs;
-    int64_t n, capacity;
+    lemoe_heap waiting;
+    int64_t n_run;
 } run_class;
 
 typedef struct team {
@@ -27,34 +28,20 @@ struct lemoe_schedule {
     int n_free;
 };
 
-/* ---- heaps ---- */
-
-static void swap(run_class *c, int64_t i, int64_t j) {
-    int64_t run = c->runs[i];
-    c->runs[i] = c->runs[j];
-    c->runs[j] = run;
-}
+/* ---- what waits ---- */
 
 static void push(lemoe_schedule *s, int64_t run) {
-    run_class *c = &s->classes[s->class_of[run]];
-    int64_t i = c->n++;
-    c->runs[i] = run; /* there is room for every run of the class */
-    for (; i > 0 && s->urgency[c->runs[i]] < s->urgency[c->runs[(i - 1) / 2]]; i = (i - 1) / 2) swap(c, i, (i - 1) / 2);
+    lemoe_heap_push(&s->classes[s->class_of[run]].waiting, (double)s->urgency[run], run);
     s->n_waiting++;
 }
 
 static int64_t pop(lemoe_schedule *s, run_class *c) {
-    int64_t run = c->runs[0];
-    c->runs[0] = c->runs[--c->n];
-    for (int64_t i = 0;;) {
-        int64_t child = 2 * i + 1;
-        if (child + 1 < c->n && s->urgency[c->runs[child + 1]] < s->urgency[c->runs[child]]) child++;
-        if (child >= c->n || s->urgency[c->runs[i]] <= s->urgency[c->runs[child]]) break;
-        swap(c, i, child);
-        i = child;
-    }
     s->n_waiting--;
-    return run;
+    return lemoe_heap_pop(&c->waiting).what;
+}
+
+static double first_seconds(const lemoe_schedule *s, const run_class *c) {
+    return s->args.runs[c->waiting.items[0].what].seconds;
 }
 
 /* ---- making and ending ---- */
@@ -64,7 +51,7 @@ static lemoe_status find_class(lemoe_schedule *s, const lemoe_schedule_run *run,
         if (s->classes[*out].tensor_parallel == run->tensor_parallel && s->classes[*out].model == run->model)
             return LEMOE_OK;
     LEMOE_TRY(lemoe_mem_grow(&s->classes, &s->class_capacity, s->n_class + 1, sizeof *s->classes));
-    s->classes[s->n_class++] = (run_class){run->tensor_parallel, run->model, NULL, 0, 0};
+    s->classes[s->n_class++] = (run_class){run->tensor_parallel, run->model, {0}, 0};
     return LEMOE_OK;
 }
 
@@ -76,10 +63,9 @@ static lemoe_status fill_classes(lemoe_schedule *s) {
                     args->n_rank);
         LEMOE_TRY(find_class(s, &args->runs[i], &s->class_of[i]));
         s->urgency[args->order[i]] = i;
-        s->classes[s->class_of[i]].capacity++;
+        s->classes[s->class_of[i]].n_run++;
     }
-    for (int64_t i = 0; i < s->n_class; i++)
-        LEMOE_TRY(lemoe_mem_alloc(s->classes[i].capacity, sizeof *s->classes[i].runs, &s->classes[i].runs));
+    for (int64_t i = 0; i < s->n_class; i++) LEMOE_TRY(lemoe_heap_reserve(&s->classes[i].waiting, s->classes[i].n_run));
     for (int64_t i = 0; i < args->n_run; i++) push(s, args->order[i]);
     return LEMOE_OK;
 }
@@ -100,7 +86,7 @@ lemoe_status lemoe_schedule_create(const lemoe_schedule_args *args, lemoe_schedu
 
 void lemoe_schedule_destroy(lemoe_schedule *s) {
     if (!s) return;
-    for (int64_t i = 0; i < s->n_class; i++) lemoe_mem_free(s->classes[i].runs);
+    for (int64_t i = 0; i < s->n_class; i++) lemoe_heap_free(&s->classes[i].waiting);
     for (int i = 0; s->teams && i < s->args.n_rank; i++) lemoe_mem_free(s->teams[i].ranks);
     lemoe_schedule_ranks_close(&s->ranks);
     lemoe_mem_free(s->urgency);
@@ -119,7 +105,7 @@ static run_class *most_urgent(const lemoe_schedule *s, int team_number) {
     const team *t = team_number < 0 ? NULL : &s->teams[team_number];
     for (int64_t i = 0; i < s->n_class; i++) {
         run_class *c = &s->classes[i];
-        if (c->n == 0 || (best && s->urgency[best->runs[0]] < s->urgency[c->runs[0]])) continue;
+        if (c->waiting.n == 0 || (best && best->waiting.items[0].key < c->waiting.items[0].key)) continue;
         if (lemoe_schedule_ranks_fit(&s->ranks, c->tensor_parallel, t ? t->ranks : NULL, t ? t->n_rank : 0)) best = c;
     }
     return best;
@@ -129,8 +115,8 @@ static run_class *most_urgent(const lemoe_schedule *s, int team_number) {
 static run_class *prefer_loaded(lemoe_schedule *s, const team *t, run_class *urgent) {
     for (int64_t i = 0; i < s->n_class; i++) {
         run_class *c = &s->classes[i];
-        if (c->n == 0 || c->tensor_parallel != t->n_rank || c->model != t->model) continue;
-        return 2 * s->args.runs[c->runs[0]].seconds >= s->args.runs[urgent->runs[0]].seconds ? c : urgent;
+        if (c->waiting.n == 0 || c->tensor_parallel != t->n_rank || c->model != t->model) continue;
+        return 2 * first_seconds(s, c) >= first_seconds(s, urgent) ? c : urgent;
     }
     return urgent;
 }
@@ -172,7 +158,7 @@ void lemoe_schedule_wait(lemoe_schedule *s, int64_t run) { push(s, run); }
 
 int64_t lemoe_schedule_drop(lemoe_schedule *s) {
     for (int64_t i = 0; i < s->n_class; i++)
-        if (s->classes[i].n > 0) return pop(s, &s->classes[i]);
+        if (s->classes[i].waiting.n > 0) return pop(s, &s->classes[i]);
     return -1;
 }
 

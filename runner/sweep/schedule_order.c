@@ -1,6 +1,7 @@
 /* A good order of the runs, found by playing the schedule. */
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
+#include "runner/sweep/heap.h"
 #include "runner/sweep/schedule.h"
 
 #include <stdlib.h>
@@ -9,39 +10,19 @@
 /* Simulated starts that a search may cost, at under a microsecond each: half a millisecond a run, 40 ms in all. */
 enum { STARTS_PER_RUN = 500, SEARCH_STARTS = 40000, SEARCH_RUNS = 2000, N_RULE = 3 };
 
-/* ---- playing a schedule: a heap of teams by the time their run ends ---- */
-
-typedef struct ending {
-    double at;
-    int team;
-} ending;
+/* ---- playing a schedule ---- */
 
 typedef struct simulation {
     lemoe_schedule *schedule;
     const lemoe_schedule_args *args;
-    ending *endings;
-    int64_t n;
+    lemoe_heap endings; /* teams by the time their run ends */
     double now, last;
 } simulation;
 
 static void add_ending(simulation *sim, int team, int64_t run) {
-    int64_t i = sim->n++;
-    ending e = {sim->now + sim->args->runs[run].seconds, team};
-    for (; i > 0 && e.at < sim->endings[(i - 1) / 2].at; i = (i - 1) / 2) sim->endings[i] = sim->endings[(i - 1) / 2];
-    sim->endings[i] = e;
-    if (e.at > sim->last) sim->last = e.at;
-}
-
-static ending first_ending(simulation *sim) {
-    ending first = sim->endings[0], moved = sim->endings[--sim->n];
-    int64_t i = 0;
-    for (int64_t child; (child = 2 * i + 1) < sim->n; i = child) {
-        if (child + 1 < sim->n && sim->endings[child + 1].at < sim->endings[child].at) child++;
-        if (moved.at <= sim->endings[child].at) break;
-        sim->endings[i] = sim->endings[child];
-    }
-    sim->endings[i] = moved;
-    return first;
+    double at = sim->now + sim->args->runs[run].seconds;
+    lemoe_heap_push(&sim->endings, at, team);
+    if (at > sim->last) sim->last = at;
 }
 
 static void form_all(simulation *sim) {
@@ -52,14 +33,15 @@ static void form_all(simulation *sim) {
 
 static void play(simulation *sim) {
     form_all(sim);
-    while (sim->n > 0) {
-        ending e = first_ending(sim);
-        sim->now = e.at;
-        int64_t next = lemoe_schedule_next(sim->schedule, e.team);
+    while (sim->endings.n > 0) {
+        lemoe_heap_item ending = lemoe_heap_pop(&sim->endings);
+        int team = (int)ending.what;
+        sim->now = ending.key;
+        int64_t next = lemoe_schedule_next(sim->schedule, team);
         if (next >= 0) {
-            add_ending(sim, e.team, next);
+            add_ending(sim, team, next);
         } else {
-            lemoe_schedule_dissolve(sim->schedule, e.team);
+            lemoe_schedule_dissolve(sim->schedule, team);
             form_all(sim);
         }
     }
@@ -69,12 +51,12 @@ lemoe_status lemoe_schedule_simulate(const lemoe_schedule_args *args, double *ma
     lemoe_status status = LEMOE_OK;
     simulation sim = {.args = args};
     LEMOE_TRY_GOTO(lemoe_schedule_create(args, &sim.schedule));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(args->n_rank, sizeof *sim.endings, &sim.endings));
+    LEMOE_TRY_GOTO(lemoe_heap_reserve(&sim.endings, args->n_rank));
     play(&sim);
     *makespan = sim.last;
 out:
     lemoe_schedule_destroy(sim.schedule);
-    lemoe_mem_free(sim.endings);
+    lemoe_heap_free(&sim.endings);
     return status;
 }
 
