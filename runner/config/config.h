@@ -235,6 +235,19 @@ lemoe_status lemoe_config_describe(char **out) LEMOE_MUST_CHECK;
  * that the method does not read; the caller frees. For tables of swept keys. Errors: CONFIG for an unknown key. */
 lemoe_status lemoe_config_value(const lemoe_config *config, const char *key, char **out) LEMOE_MUST_CHECK;
 
+/* A printed configuration read again, key by key as text: "lemoe.expert.kind" and "ffn". */
+typedef struct lemoe_config_pair {
+    char *key, *value;
+} lemoe_config_pair;
+typedef struct lemoe_config_echo {
+    lemoe_config_pair *pairs; /* [n] in the order they are written */
+    int64_t n;
+} lemoe_config_echo;
+/* Local. Reads what lemoe_config_print wrote; keys that this program does not know are as good. name: for messages.
+ * *out is the caller's to free, also after an error. Errors: CONFIG where it is no such YAML. */
+lemoe_status lemoe_config_read_echo(const char *name, const char *yaml, lemoe_config_echo *out) LEMOE_MUST_CHECK;
+void lemoe_config_echo_free(lemoe_config_echo *echo);
+
 /* What identifies a run besides its keys; see docs/design.md 6. */
 typedef struct lemoe_identity_args {
     const char *model_fingerprint, *data_fingerprint;

@@ -1,6 +1,7 @@
 #include "runner/sweep/rebuild.h"
 
 #include "kernels/base/mem.h"
+#include "runner/config/config.h"
 #include "runner/io/file.h"
 #include "runner/io/lease.h"
 #include "runner/results/results.h"
@@ -9,18 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { KEY_BYTES = 128 };
-
-/* One line of a resolved configuration: "lemoe.expert.kind" and "ffn". */
-typedef struct setting {
-    char key[KEY_BYTES];
-    const char *value; /* into the run's text */
-} setting;
-
+/* What the journal says of a run; zeros where it cannot be read. */
 typedef struct run_settings {
-    char *yaml, *device;
-    setting *settings;
-    int64_t n, capacity, tensor_parallel;
+    char *device;
+    int64_t tensor_parallel;
+    lemoe_config_echo config;
 } run_settings;
 
 typedef struct axes {
@@ -28,58 +22,33 @@ typedef struct axes {
     int64_t n, capacity;
 } axes;
 
-/* ---- the echo of a configuration, as config_print.c writes it: two blanks a level, one key a line ---- */
-
-static lemoe_status add_line(run_settings *run, char *line, char section[KEY_BYTES]) {
-    int indent = (int)strspn(line, " ");
-    char *name = line + indent, *colon = strchr(name, ':');
-    if (!colon) return LEMOE_OK;
-    char *cut = section; /* keep as many levels of the section as the line is indented */
-    for (int level = indent / 2; level > 0 && cut; level--) {
-        cut = strchr(cut, '.');
-        if (cut) cut++;
-    }
-    if (cut) *cut = '\0';
-    *colon = '\0';
-    if (colon[1] == '\0') { /* a heading */
-        size_t used = strlen(section);
-        (void)snprintf(section + used, KEY_BYTES - used, "%s.", name);
-        return LEMOE_OK;
-    }
-    LEMOE_TRY(lemoe_mem_grow(&run->settings, &run->capacity, run->n + 1, sizeof *run->settings));
-    setting *s = &run->settings[run->n++];
-    (void)snprintf(s->key, sizeof s->key, "%.63s%.63s", section, name);
-    s->value = colon + 1 + strspn(colon + 1, " ");
-    return LEMOE_OK;
-}
-
-static lemoe_status split(run_settings *run) {
-    char section[KEY_BYTES] = "", *rest = NULL;
-    for (char *line = strtok_r(run->yaml, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-        LEMOE_TRY(add_line(run, line, section));
-    return LEMOE_OK;
+static lemoe_status read_journal(const char *journal, run_settings *out) {
+    char *yaml = NULL, *unused = NULL;
+    int64_t none = 0;
+    lemoe_status status = LEMOE_OK;
+    LEMOE_TRY_GOTO(lemoe_results_read_attribute(journal, "config_yaml", &yaml, &none));
+    LEMOE_TRY_GOTO(lemoe_results_read_attribute(journal, "device", &out->device, &none));
+    LEMOE_TRY_GOTO(lemoe_results_read_attribute(journal, "tensor_parallel", &unused, &out->tensor_parallel));
+    LEMOE_TRY_GOTO(lemoe_config_read_echo(journal, yaml, &out->config));
+out:
+    lemoe_mem_free(yaml);
+    lemoe_mem_free(unused);
+    return status;
 }
 
 static lemoe_status read_run(const char *output_folder, const char *run_id, run_settings *out) {
-    lemoe_status status = LEMOE_OK;
-    char *journal = NULL, *unused = NULL;
-    int64_t none = 0;
-    LEMOE_TRY_GOTO(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, run_id));
-    LEMOE_TRY_GOTO(lemoe_results_read_attribute(journal, "config_yaml", &out->yaml, &none));
-    LEMOE_TRY_GOTO(lemoe_results_read_attribute(journal, "device", &out->device, &none));
-    LEMOE_TRY_GOTO(lemoe_results_read_attribute(journal, "tensor_parallel", &unused, &out->tensor_parallel));
-    LEMOE_TRY_GOTO(split(out));
-out:
+    char *journal = NULL;
+    LEMOE_TRY(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, run_id));
+    lemoe_status status = read_journal(journal, out);
     lemoe_mem_free(journal);
-    lemoe_mem_free(unused);
     return status;
 }
 
 /* ---- axes: what changes a result and differs between runs ---- */
 
 static const char *value_of(const run_settings *run, const char *key) {
-    for (int64_t i = 0; run->settings && i < run->n; i++)
-        if (strcmp(run->settings[i].key, key) == 0) return run->settings[i].value;
+    for (int64_t i = 0; i < run->config.n; i++)
+        if (strcmp(run->config.pairs[i].key, key) == 0) return run->config.pairs[i].value;
     return "";
 }
 
@@ -102,8 +71,8 @@ static bool differs(const run_settings *runs, int64_t n_run, const char *key) {
 }
 
 static lemoe_status add_axes(const run_settings *runs, int64_t n_run, int64_t from, axes *out) {
-    for (int64_t i = 0; i < runs[from].n; i++) {
-        const char *key = runs[from].settings[i].key;
+    for (int64_t i = 0; i < runs[from].config.n; i++) {
+        const char *key = runs[from].config.pairs[i].key;
         bool known = changes_nothing(key);
         for (int64_t a = 0; a < out->n && !known; a++) known = strcmp(out->keys[a], key) == 0;
         if (known || !differs(runs, n_run, key)) continue;
@@ -172,9 +141,8 @@ lemoe_status lemoe_rebuild_sweep(const char *output_folder, char *const *run_ids
     LEMOE_TRY_GOTO(write_rows(output_folder, run_ids, runs, n_run, &a));
 out:
     for (int64_t i = 0; runs && i < n_run; i++) {
-        lemoe_mem_free(runs[i].yaml);
         lemoe_mem_free(runs[i].device);
-        lemoe_mem_free(runs[i].settings);
+        lemoe_config_echo_free(&runs[i].config);
     }
     for (int64_t i = 0; i < a.n; i++) lemoe_mem_free(a.keys[i]);
     lemoe_mem_free(a.keys);

@@ -469,6 +469,20 @@ static void test_sections_nobody_reads(void **state) {
 
 /* ---- printing ---- */
 
+/* Read again key by key, as text: every value as a table of swept keys has it. */
+static void check_echo(const char *text, const lemoe_config *config) {
+    lemoe_config_echo read;
+    assert_int_equal(lemoe_config_read_echo("p.yaml", text, &read), LEMOE_OK);
+    assert_true(read.n > 30);
+    for (int64_t i = 0; i < read.n; i++) {
+        char *value = NULL;
+        assert_int_equal(lemoe_config_value(config, read.pairs[i].key, &value), LEMOE_OK);
+        assert_string_equal(read.pairs[i].value, value);
+        lemoe_mem_free(value);
+    }
+    lemoe_config_echo_free(&read);
+}
+
 static void check_round_trip(const lemoe_config *config) {
     char *text = NULL, *again = NULL;
     assert_int_equal(lemoe_config_print(config, &text), LEMOE_OK);
@@ -479,6 +493,7 @@ static void check_round_trip(const lemoe_config *config) {
     assert_memory_equal(spec->first, config, sizeof *config);
     assert_int_equal(lemoe_config_print(spec->first, &again), LEMOE_OK);
     assert_string_equal(text, again);
+    check_echo(text, config);
     lemoe_config_free(spec);
     lemoe_mem_free(text);
     lemoe_mem_free(again);
@@ -579,6 +594,27 @@ static void test_value_of_unknown_key(void **state) {
     assert_string_equal(lemoe_error_message(), "key 'lemoe.lrr' is unknown; did you mean 'lemoe.lr'?");
     assert_null(text);
     lemoe_config_free(spec);
+}
+
+static void test_echo_of_another_program(void **state) {
+    (void)state;
+    lemoe_config_echo read;
+    assert_int_equal(lemoe_config_read_echo("p.yaml", "a:\n  b:\n    c: [x, \"y z\"]\n  d: \"\"\ne: 1\n", &read),
+                     LEMOE_OK);
+    static const char *const expected[][2] = {
+        {"a.b.c", "[x, y z]"},
+        {"a.d",   ""        },
+        {"e",     "1"       }
+    };
+    assert_int_equal(read.n, COUNT(expected));
+    for (size_t i = 0; i < COUNT(expected); i++) {
+        assert_string_equal(read.pairs[i].key, expected[i][0]);
+        assert_string_equal(read.pairs[i].value, expected[i][1]);
+    }
+    lemoe_config_echo_free(&read);
+    assert_int_equal(lemoe_config_read_echo("p.yaml", "a: [\n", &read), LEMOE_ERR_CONFIG);
+    assert_non_null(strstr(lemoe_error_message(), "p.yaml:2:"));
+    lemoe_config_echo_free(&read);
 }
 
 /* ---- the reference and the shipped files ---- */
@@ -713,6 +749,7 @@ int main(void) {
         cmocka_unit_test(test_round_trips),
         cmocka_unit_test(test_printed_form),
         cmocka_unit_test(test_value_of_unknown_key),
+        cmocka_unit_test(test_echo_of_another_program),
         cmocka_unit_test(test_describe),
         cmocka_unit_test(test_shipped_files),
         cmocka_unit_test(test_damaged_text),
