@@ -1,3 +1,5 @@
+#define _DEFAULT_SOURCE /* madvise */
+
 #include "runner/io/file.h"
 
 #include "kernels/base/mem.h"
@@ -41,6 +43,13 @@ lemoe_status lemoe_file_map_open(const char *path, lemoe_file_map *out) {
 void lemoe_file_map_close(lemoe_file_map *map) {
     if (map->data) (void)munmap((void *)map->data, (size_t)map->n_bytes);
     *map = (lemoe_file_map){NULL, 0};
+}
+
+/* Whole pages only: what lies beside is somebody else's. Advice, so nothing is wrong where it is not taken. */
+void lemoe_file_map_forget(const void *data, int64_t n_bytes) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = ((uintptr_t)data + page - 1) / page * page,
+              end = ((uintptr_t)data + (uintptr_t)n_bytes) / page * page;
+    if (end > begin) (void)madvise((char *)data + (begin - (uintptr_t)data), end - begin, MADV_DONTNEED);
 }
 
 bool lemoe_file_exists(const char *path) { return access(path, F_OK) == 0; }

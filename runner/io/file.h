@@ -19,6 +19,9 @@ typedef struct lemoe_file_map {
 
 lemoe_status lemoe_file_map_open(const char *path, lemoe_file_map *out) LEMOE_MUST_CHECK;
 void lemoe_file_map_close(lemoe_file_map *map);
+/* Local. Part of a mapping is not needed for now: its pages no longer count as this process's. They come back when they
+ * are read. */
+void lemoe_file_map_forget(const void *data, int64_t n_bytes);
 
 bool lemoe_file_exists(const char *path);
 bool lemoe_file_is_folder(const char *path);

@@ -83,6 +83,7 @@ static lemoe_status load_slice(lemoe_llama *model, const char *name, int64_t row
     }
     lemoe_status status = llama_copy_slice(model, &whole, s, model->dtype, out);
     if (status == LEMOE_ERR_NUMERIC) lemoe_error_prefix("tensor %s", name);
+    lemoe_file_map_forget(whole.data, (int64_t)lemoe_tensor_bytes(&whole));
     return status;
 }
 
@@ -202,11 +203,11 @@ static lemoe_status check_weights(const lemoe_safetensors *file, const lemoe_lla
 
 /* ---- fingerprint ---- */
 
-static lemoe_status fingerprint_of(const char *folder, const lemoe_safetensors *file, char out[33]) {
+static lemoe_status fingerprint_of(const char *folder, const lemoe_safetensors *file, bool forgets, char out[33]) {
     char *path = NULL, *text = NULL, weights[33];
     int64_t n_bytes = 0;
     lemoe_status status = LEMOE_OK;
-    LEMOE_TRY_GOTO(lemoe_safetensors_fingerprint(file, weights));
+    LEMOE_TRY_GOTO(lemoe_safetensors_fingerprint(file, forgets, weights));
     LEMOE_TRY_GOTO(lemoe_file_join(folder, "config.json", &path));
     LEMOE_TRY_GOTO(lemoe_file_read_text(path, 4 << 20, &text, &n_bytes));
     /* the digits of one hash as the seed of the next */
@@ -225,7 +226,7 @@ lemoe_status lemoe_llama_folder_check(const char *folder, const lemoe_llama_conf
     LEMOE_TRY(lemoe_safetensors_open(folder, &file));
     LEMOE_TRY_GOTO(check_weights(file, config));
     *weight_bytes = lemoe_safetensors_data_bytes(file);
-    LEMOE_TRY_GOTO(fingerprint_of(folder, file, fingerprint));
+    LEMOE_TRY_GOTO(fingerprint_of(folder, file, true, fingerprint));
 out:
     lemoe_safetensors_close(file);
     return status;
@@ -247,7 +248,9 @@ static lemoe_status open_here(const lemoe_llama_args *args, const lemoe_llama_co
     if (shape) return load_weights(model);
     LEMOE_TRY(lemoe_safetensors_open(args->folder, &model->file));
     LEMOE_TRY(load_weights(model));
-    return lemoe_comm_rank(args->comm) == 0 ? fingerprint_of(args->folder, model->file, model->fingerprint) : LEMOE_OK;
+    if (lemoe_comm_rank(args->comm) > 0) return LEMOE_OK;
+    bool is_all_ours = lemoe_comm_size(args->comm) == 1 && lemoe_device_is_host(args->device);
+    return fingerprint_of(args->folder, model->file, !is_all_ours, model->fingerprint);
 }
 
 static lemoe_status open_model(const lemoe_llama_args *args, const lemoe_llama_config *shape, lemoe_llama **out) {

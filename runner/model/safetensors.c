@@ -408,26 +408,35 @@ static int by_place(const void *a, const void *b) {
     return by_offset(x, y);
 }
 
-static lemoe_status hash_shards(const lemoe_safetensors *file, const entry **in_order, XXH3_state_t *state) {
+static void forget(const lemoe_safetensors *file, const entry *e) {
+    const shard *s = &file->shards[e->shard];
+    lemoe_file_map_forget(s->map.data + s->data_begin + e->begin, e->end - e->begin);
+}
+
+static lemoe_status hash_shards(const lemoe_safetensors *file, bool forgets, const entry **in_order,
+                                XXH3_state_t *state) {
     for (int64_t i = 0; i < file->n_entry; i++) in_order[i] = &file->entries[i];
     if (file->n_entry) qsort(in_order, (size_t)file->n_entry, sizeof *in_order, by_place);
     for (int64_t i = 0, at = 0; i < file->n_shard; i++) {
         const shard *s = &file->shards[i];
         (void)XXH3_128bits_update(state, &s->map.n_bytes, sizeof s->map.n_bytes);
         (void)XXH3_128bits_update(state, s->map.data, (size_t)s->data_begin);
-        for (; at < file->n_entry && in_order[at]->shard == i; at++) LEMOE_TRY(hash_tensor(file, in_order[at], state));
+        for (; at < file->n_entry && in_order[at]->shard == i; at++) {
+            LEMOE_TRY(hash_tensor(file, in_order[at], state));
+            if (forgets) forget(file, in_order[at]);
+        }
     }
     return LEMOE_OK;
 }
 
-lemoe_status lemoe_safetensors_fingerprint(const lemoe_safetensors *file, char out[33]) {
+lemoe_status lemoe_safetensors_fingerprint(const lemoe_safetensors *file, bool forgets, char out[33]) {
     const entry **in_order = NULL;
     lemoe_status status = LEMOE_OK;
     XXH3_state_t *state = XXH3_createState();
     LEMOE_CHECK(state, LEMOE_ERR_NOMEM, "no memory for a checksum");
     (void)XXH3_128bits_reset(state);
     LEMOE_TRY_GOTO(lemoe_mem_alloc(file->n_entry, sizeof *in_order, &in_order));
-    LEMOE_TRY_GOTO(hash_shards(file, in_order, state));
+    LEMOE_TRY_GOTO(hash_shards(file, forgets, in_order, state));
     XXH128_hash_t hash = XXH3_128bits_digest(state);
     (void)snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
 out:

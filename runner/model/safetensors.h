@@ -34,9 +34,10 @@ int lemoe_safetensors_has(const lemoe_safetensors *file, const char *name);
 /* Bytes of all tensors. */
 int64_t lemoe_safetensors_data_bytes(const lemoe_safetensors *file);
 /* Local. XXH3-128 (hex, 32 characters + NUL) over all headers and file sizes and every tensor's bytes. Since it reads
- * everything, it also looks for infinity and NaN in the tensors that were asked for so far. Errors: FORMAT naming file,
- * tensor and place of the first one in the file; NOMEM. */
-lemoe_status lemoe_safetensors_fingerprint(const lemoe_safetensors *file, char out[33]) LEMOE_MUST_CHECK;
+ * everything, it also looks for infinity and NaN in the tensors that were asked for so far. forgets: what was read need
+ * not stay in this process's memory. Errors: FORMAT naming file, tensor and place of the first one in the file; NOMEM.
+ */
+lemoe_status lemoe_safetensors_fingerprint(const lemoe_safetensors *file, bool forgets, char out[33]) LEMOE_MUST_CHECK;
 
 /* ---- writing: adaptors ---- */
 

@@ -49,7 +49,8 @@ static int64_t weights_in_place(const lemoe_config *config, const lemoe_checked_
 
 /* The smallest degree that splits the model and whose weights take half of their place, or less (the rest is for
  * activations, caches and the adaptor). Part of the identity: decided from the model, the memory and the ranks of a
- * node, nothing else. */
+ * node. How many ranks there are in all decides only whether there is such a team, and a launch with too few of them is
+ * refused, not given a smaller degree. */
 static lemoe_status find_auto_tensor(const lemoe_config *config, const lemoe_checked_model *model,
                                      const launch_room *room, int64_t *out) {
     int64_t n_bytes = place_bytes(config, room);

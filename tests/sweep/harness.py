@@ -27,6 +27,11 @@ sweep:
 """
 
 
+# as env.sh has it
+MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_rmaps_base_oversubscribe": "1",
+       "OMPI_MCA_hwloc_base_binding_policy": "none", "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_orte_execute_quiet": "1"}
+
+
 class Sweep:
     """One sweep file, its output folder and the launches of it."""
 
@@ -54,14 +59,12 @@ class Sweep:
         return re.search(r"edit.method: \[(.*?)\]", self.axes)[1]
 
     def environment(self):
-        """As env.sh has it, with temporary files and shared memory of this launch in a folder of its own."""
+        """Temporary files and shared memory of this launch lie in a folder of its own."""
         self.n_launch += 1
         scratch = self.folder / f"tmp{self.n_launch}"
         scratch.mkdir()
-        return dict(os.environ, TMPDIR=str(scratch), OMPI_MCA_btl_vader_backing_directory=str(scratch),
-                    OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                    OMPI_MCA_rmaps_base_oversubscribe="1", OMPI_MCA_hwloc_base_binding_policy="none",
-                    OMPI_MCA_mpi_yield_when_idle="1", OMPI_MCA_orte_execute_quiet="1", LEMOE_STDERR_TTY="0"), scratch
+        return dict(os.environ, **MPI, TMPDIR=str(scratch), OMPI_MCA_btl_vader_backing_directory=str(scratch),
+                    LEMOE_STDERR_TTY="0"), scratch
 
     def start(self, n_rank, *arguments):
         environment, scratch = self.environment()

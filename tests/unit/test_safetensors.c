@@ -44,13 +44,13 @@ static void what_is_not_finite_is_named_with_its_place(void **state) {
     lemoe_tensor t;
     assert_ok(lemoe_safetensors_write(fixture_path(state, "nan.safetensors", path), items, 2, NULL, 0));
     assert_ok(lemoe_safetensors_open(path, &file));
-    assert_ok(lemoe_safetensors_fingerprint(file, text));
+    assert_ok(lemoe_safetensors_fingerprint(file, false, text));
     assert_ok(lemoe_safetensors_get(file, "second", 0, NULL, &t));
-    assert_error(lemoe_safetensors_fingerprint(file, text), LEMOE_ERR_FORMAT, "tensor second is nan at [1]");
+    assert_error(lemoe_safetensors_fingerprint(file, false, text), LEMOE_ERR_FORMAT, "tensor second is nan at [1]");
     assert_ok(lemoe_safetensors_get(file, "first", 0, NULL, &t));
-    assert_error(lemoe_safetensors_fingerprint(file, text), LEMOE_ERR_FORMAT, "tensor first is -inf at [699, 2]");
+    assert_error(lemoe_safetensors_fingerprint(file, false, text), LEMOE_ERR_FORMAT, "tensor first is -inf at [699, 2]");
     (void)snprintf(expected, sizeof expected, "%.80s: tensor", path);
-    assert_error(lemoe_safetensors_fingerprint(file, text), LEMOE_ERR_FORMAT, expected);
+    assert_error(lemoe_safetensors_fingerprint(file, false, text), LEMOE_ERR_FORMAT, expected);
     lemoe_safetensors_close(file);
     free(matrix);
 }
@@ -81,12 +81,12 @@ static void what_is_written_is_read(void **state) {
     assert_true(t.dtype == LEMOE_BF16 && t.shape[0] == 3);
     assert_memory_equal(t.data, half, sizeof half);
     assert_ok(lemoe_safetensors_get(file, "empty", 2, (int64_t[]){0, 5}, &t));
-    assert_ok(lemoe_safetensors_fingerprint(file, first));
+    assert_ok(lemoe_safetensors_fingerprint(file, false, first));
     lemoe_safetensors_close(file);
     matrix[5] = 7;
     assert_ok(lemoe_safetensors_write(path, items, 3, metadata, 2));
     assert_ok(lemoe_safetensors_open(path, &file));
-    assert_ok(lemoe_safetensors_fingerprint(file, again));
+    assert_ok(lemoe_safetensors_fingerprint(file, false, again));
     assert_string_not_equal(first, again);
     lemoe_safetensors_close(file);
     lemoe_safetensors_close(NULL);
