@@ -15,7 +15,8 @@ static void read_all(const char *path) {
     lemoe_safetensors *file = NULL;
     char fingerprint[33], again[33];
     if (lemoe_safetensors_open(path, &file) != LEMOE_OK) return;
-    if (lemoe_safetensors_fingerprint(file, false, fingerprint) != LEMOE_OK) abort(); /* nobody asked for a tensor yet */
+    if (lemoe_safetensors_fingerprint(file, false, fingerprint) != LEMOE_OK)
+        abort(); /* nobody asked for a tensor yet */
     for (int64_t i = 0; i < lemoe_safetensors_count(file); i++) {
         lemoe_tensor tensor;
         const char *name = lemoe_safetensors_name(file, i);

@@ -48,7 +48,8 @@ static void what_is_not_finite_is_named_with_its_place(void **state) {
     assert_ok(lemoe_safetensors_get(file, "second", 0, NULL, &t));
     assert_error(lemoe_safetensors_fingerprint(file, false, text), LEMOE_ERR_FORMAT, "tensor second is nan at [1]");
     assert_ok(lemoe_safetensors_get(file, "first", 0, NULL, &t));
-    assert_error(lemoe_safetensors_fingerprint(file, false, text), LEMOE_ERR_FORMAT, "tensor first is -inf at [699, 2]");
+    assert_error(lemoe_safetensors_fingerprint(file, false, text), LEMOE_ERR_FORMAT,
+                 "tensor first is -inf at [699, 2]");
     (void)snprintf(expected, sizeof expected, "%.80s: tensor", path);
     assert_error(lemoe_safetensors_fingerprint(file, false, text), LEMOE_ERR_FORMAT, expected);
     lemoe_safetensors_close(file);
