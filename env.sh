@@ -3,12 +3,17 @@
 # small machine. Never sets Open MPI's recovery mode: exit statuses would be lost, and lemoe-run refuses to start under it.
 
 # shellcheck disable=SC2128 # its first element; zsh has the path in $0, and other shells find us in their own directory
-_lemoe_bin=$(cd "$(dirname "${BASH_SOURCE:-$0}")" && pwd)/build/release
+_lemoe_build=$(cd "$(dirname "${BASH_SOURCE:-$0}")" && pwd)/build
+# Libraries in a folder (scripts/bundle.sh), before those of the machine.
+if [ -n "${LEMOE_BUNDLE:-}" ] || [ -e "$_lemoe_build/bundle/env.sh" ]; then
+    . "${LEMOE_BUNDLE:-$_lemoe_build/bundle}/env.sh" || return
+fi
+_lemoe_bin=$_lemoe_build/release
 case ":$PATH:" in
 *":$_lemoe_bin:"*) ;;
 *) export PATH="$_lemoe_bin:$PATH" ;;
 esac
-unset _lemoe_bin
+unset _lemoe_bin _lemoe_build
 
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 # containers have no other user
 export OMPI_MCA_rmaps_base_oversubscribe=1                       # more ranks than cores

@@ -16,6 +16,9 @@ find_path(OPENBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas-openmp ${CMAKE_LIBRARY
 add_library(lemoe_openblas INTERFACE)
 target_link_libraries(lemoe_openblas INTERFACE ${OPENBLAS_LIBRARY})
 target_include_directories(lemoe_openblas INTERFACE ${OPENBLAS_INCLUDE})
+find_path(RANDOM123_INCLUDE Random123/philox.h REQUIRED)
+add_library(lemoe_random123 INTERFACE)
+target_include_directories(lemoe_random123 SYSTEM INTERFACE ${RANDOM123_INCLUDE})
 # oneDNN computes large products faster and bf16 ones at all; without it OpenBLAS does what it can. Only a build of it on
 # OpenMP is taken, for the same one pool of threads.
 set(LEMOE_ONEDNN AUTO CACHE STRING "Products by oneDNN: AUTO (where it is installed), ON or OFF")

@@ -2,16 +2,18 @@
 # packages.sh [--report | --tests]: installs the Debian packages that building and running lemoe needs, with --report those
 # of the analysis scripts, with --tests those of the test suite (the analysis among them). Touches nothing when all are
 # there. Debian 12 and Ubuntu 24.04 use the same names.
+# packages.sh --print-bundled: only prints the names that a bundle (scripts/bundle.sh) holds.
 set -euo pipefail
 
-packages=(
-    gcc g++ cmake ninja-build pkg-config git
+bundled=(
+    ninja-build pkg-config
     libopenmpi-dev openmpi-bin
     libhdf5-dev libyaml-dev libjansson-dev libxxhash-dev
     libopenblas-openmp-dev librandom123-dev libsentencepiece-dev
     libdnnl-dev        # the build does without: slower products, none in bf16
     libprotobuf-dev # named by sentencepiece.pc of Ubuntu 24.04
 )
+packages=(gcc g++ cmake git "${bundled[@]}")
 report_packages=(python3 python3-h5py python3-numpy python3-matplotlib python3-pandas python3-yaml) # analysis/
 test_packages=(
     "${report_packages[@]}"
@@ -22,6 +24,7 @@ test_packages=(
     slurm-wlm slurmctld slurmd slurm-client munge        # tests/slurm starts a Slurm of its own
 )
 case "${1:-}" in
+--print-bundled) printf '%s\n' "${bundled[@]}" && exit ;;
 --report) packages+=("${report_packages[@]}") ;;
 --tests)
     packages+=("${test_packages[@]}")
