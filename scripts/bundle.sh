@@ -66,20 +66,18 @@ APT::Sandbox::User "";
 #clear DPkg::Post-Invoke;
 #clear APT::Keep-Downloaded-Packages;
 END
-# quietly REMEDY COMMAND...: shows what the command said when it fails.
-quietly() {
-    local remedy=$1
-    shift
-    "$@" >"$work/log" 2>&1 </dev/null && return
-    cat "$work/log" >&2
-    fail "$remedy"
-}
-network="apt-get failed, see above: the package mirror must be reachable (--sources names another), or copy a bundle made elsewhere"
 apt=(apt-get -c "$work/apt.conf" -qq -y)
 mapfile -t names < <("$here/packages.sh" --print-bundled)
+# One source of several may be out of reach, as long as the packages are found.
+fetch() {
+    "${apt[@]}" update
+    "${apt[@]}" install --download-only "${names[@]}" patchelf
+}
 echo "bundle: fetching packages"
-quietly "$network" "${apt[@]}" update -o APT::Update::Error-Mode=any
-quietly "$network" "${apt[@]}" install --download-only "${names[@]}" patchelf
+if ! fetch >"$work/log" 2>&1 </dev/null; then
+    cat "$work/log" >&2
+    fail "apt-get found no packages, see above: it must reach a mirror (--sources names another), or copy a bundle made elsewhere"
+fi
 
 # ---- unpacked, without what nobody reads ----
 
@@ -88,7 +86,7 @@ for package in "$work"/cache/archives/*.deb; do
     dpkg-deb -x "$package" "$tree"
     dpkg-deb -f "$package" Package Version | sed 's/^[A-Za-z]*: //' | paste -sd' '
 done >"$work/packages"
-(cd "$tree" && rm -rf usr/share/{man,info,lintian,bug,locale} var sbin usr/sbin)
+(cd "$tree" && rm -rf usr/share/{man,info,lintian,bug,locale} var bin sbin usr/sbin)
 find "$tree/usr/share/doc" -type f ! -name copyright -delete
 find "$tree" -name '*.a' -delete
 # Some packages still use /lib: one tree, as on a machine.
@@ -115,6 +113,9 @@ while IFS= read -r file; do
     up="\${pcfiledir}/$(realpath -sm --relative-to="${file%/*}" "$tree/usr")"
     sed -i -E -e "s#^prefix *=.*#prefix=$up#" -e "s#(^|[ =]|-[IL])/usr/#\\1$up/#g" "$file"
 done < <(find "$tree/usr" -name '*.pc')
+
+# Where PMIx finds its components follows from PMIX_LIBDIR, once its settings do not name a folder of the machine.
+find "$tree" -name pmix-mca-params.conf -exec sed -i '/^mca_base_component_path/d' {} +
 
 # Every library and program finds the libraries it needs from where it is, whatever LD_LIBRARY_PATH says. What is not in the
 # tree must be what comes with a compiler.
@@ -145,12 +146,14 @@ mkdir "$tree/bin"
 for name in $(cd "$tree/usr/bin" && ls -d mpi* ompi* opal* orte* ninja pkg-config); do
     ln -sf "../usr/bin/$name" "$tree/bin/${name%.openmpi}"
 done
-cp "$here/bundle_env.sh" "$tree/env.sh"
+cp "$here/bundle/env.sh" "$here/bundle/check.sh" "$tree/"
 
-# newest PREFIX: the newest symbol version of that name that the tree's programs ask of the machine.
-newest() { find "$tree/usr/bin" "$tree/usr/lib" -type f -exec readelf -VW {} + 2>/dev/null | grep -oE "Name: $1_[0-9.]+" | sed "s/.*_//" | sort -uV | tail -n 1; }
-printf 'machine %s\nGLIBC %s\nGLIBCXX %s\n' "$(uname -m)" "$(newest GLIBC)" "$(newest GLIBCXX)" >"$tree/needs"
+# newest PREFIX: the newest symbol version of that name that the tree asks of a machine.
+newest() { readelf -VW "${elves[@]}" 2>/dev/null | grep -oE "Name: $1_[0-9]+(\.[0-9]+)*" | sed 's/.*_//' | sort -uV | tail -n 1; }
+libraries=$(find "$tree/usr/lib" -name 'libopen-pal.so.*' -type f -printf '%h\n' | head -n 1)
+printf '%s\n' "machine $(uname -m)" "triplet ${libraries##*/}" "GLIBC $(newest GLIBC)" "GLIBCXX $(newest GLIBCXX)" >"$tree/needs"
 mv "$work/packages" "$tree/packages"
 mv -T "$tree" "$folder"
-echo "bundle: $folder, $(wc -l <"$folder/packages") packages, $(du -sh "$folder" | cut -f1), for $(paste -sd, "$folder/needs" | sed 's/,/, /g') or newer"
+echo "bundle: $folder, $(wc -l <"$folder/packages") packages, $(du -sh "$folder" | cut -f1)"
+echo "bundle: needs, or newer: $(grep -v triplet "$folder/needs" | paste -sd' ')"
 echo "bundle: next: . $folder/env.sh"

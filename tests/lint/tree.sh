@@ -8,8 +8,8 @@ fi
 for file in $(product cc cpp cxx C hh hpp); do
     [[ $file == runner/data/tokenizer_sp.cc ]] || complain "$file: C++ is for SentencePiece alone"
 done
-for script in quickstart.sh test.sh .ci/run scripts/packages.sh; do
+for script in quickstart.sh test.sh .ci/run scripts/packages.sh scripts/bundle.sh scripts/bundle/check.sh; do
     [[ -x $script ]] || complain "$script: is missing or not executable"
 done
-for script in *.sh .ci/run scripts/*.sh tests/lint/*.sh; do bash -n "$script" || complain "$script: does not parse"; done
+for script in *.sh .ci/run scripts/*.sh scripts/bundle/*.sh tests/lint/*.sh; do bash -n "$script" || complain "$script: does not parse"; done
 finish
