@@ -8,7 +8,13 @@ find_library(HDF5_HL_LIBRARY NAMES hdf5_serial_hl hdf5_hl HINTS ${HDF5_LIBRARY_D
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
-pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece>=0.1.97)
+pkg_check_modules(SENTENCEPIECE REQUIRED IMPORTED_TARGET sentencepiece)
+# What tokenizer_sp.cc calls is in 0.1.98, and in 0.1.97 as Debian 12 patches it.
+find_file(SENTENCEPIECE_HEADER sentencepiece_processor.h HINTS ${SENTENCEPIECE_INCLUDE_DIRS} REQUIRED)
+file(STRINGS ${SENTENCEPIECE_HEADER} SENTENCEPIECE_ENCODE REGEX " EncodeAsImmutableProto\\(" LIMIT_COUNT 1)
+if(NOT SENTENCEPIECE_ENCODE)
+  message(FATAL_ERROR "SentencePiece ${SENTENCEPIECE_VERSION} is too old: 0.1.98 or newer is needed (${SENTENCEPIECE_HEADER})")
+endif()
 find_package(OpenMP REQUIRED COMPONENTS C)
 # The OpenMP build of OpenBLAS, so that one thread pool (libgomp) serves products and our own loops.
 find_library(OPENBLAS_LIBRARY openblas PATH_SUFFIXES openblas-openmp ${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp REQUIRED)
