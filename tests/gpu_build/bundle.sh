@@ -2,16 +2,8 @@
 # bundle.sh: scripts/bundle.sh where it cannot work says so in one line and leaves nothing; a bundle's env.sh refuses a
 # machine that is too old or another, and otherwise names folders where the bundle stands now. Needs no network.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work"
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-fail() {
-    echo "FAIL: $*" >&2
-    [[ ! -e log ]] || cat log >&2
-    exit 1
-}
 # refused PATTERN COMMAND...: status 1, one line of the script's own that matches, and out/ as it was.
 refused() {
     local pattern=$1 status=0 before

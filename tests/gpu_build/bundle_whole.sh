@@ -4,16 +4,8 @@
 # Skipped where no package mirror is reached. PROGRAM was built with the same release's packages.
 set -euo pipefail
 program=$(realpath "$1")
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export TMPDIR=$work
-cd "$work"
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-fail() {
-    echo "FAIL: $*" >&2
-    exit 1
-}
 if ! "$root/scripts/bundle.sh" "$work/made" >log 2>&1; then
     cat log
     grep -qE 'Could not resolve|Unable to (connect|locate)' log || fail "no bundle"
@@ -24,12 +16,12 @@ mkdir elsewhere
 mv made elsewhere/bundle
 edit=("$root/configs/quickstart.yaml" data.edits=8 edit.batch_size=4 edit.method=lemoe lemoe.preset=stable lemoe.max_steps=3)
 (. "$root/env.sh" && mpirun -n 2 "$program" "${edit[@]}" output.dir="$work/packages") >log 2>&1 </dev/null ||
-    { cat log >&2 && fail "PROGRAM fails"; }
+    fail "PROGRAM fails"
 
 export LEMOE_BUNDLE=$work/elsewhere/bundle
 . "$root/env.sh"
-cmake -S "$root" -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DLEMOE_CUDA=OFF -DBUILD_TESTING=OFF >log 2>&1 || { cat log >&2 && fail "cmake"; }
-cmake --build build >log 2>&1 || { cat log >&2 && fail "the build"; }
+cmake -S "$root" -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DLEMOE_CUDA=OFF -DBUILD_TESTING=OFF >log 2>&1 || fail "cmake"
+cmake --build build >log 2>&1 || fail "the build"
 mkdir hostile
 for library in libmpi.so.40 libopen-pal.so.40 libyaml-0.so.2; do echo "no library" >"hostile/$library"; done
 export LD_LIBRARY_PATH=$work/hostile
@@ -37,7 +29,8 @@ ldd build/lemoe-run >libraries
 strangers=$(grep -v "=> $LEMOE_BUNDLE/" libraries | grep -vE 'linux-vdso|ld-linux|lib(c|m|dl|pthread|rt|resolv|gcc_s|stdc\+\+|gomp)\.so' || true)
 [[ ! $strangers ]] || fail "not the bundle's: $strangers"
 grep -q "libmpi.so.40 => $LEMOE_BUNDLE/" libraries || fail "MPI is not the bundle's"
-mpirun -n 2 build/lemoe-run "${edit[@]}" output.dir="$work/bundled" >log 2>&1 </dev/null || { cat log >&2 && fail "the bundled program"; }
+mpirun -n 2 build/lemoe-run "${edit[@]}" output.dir="$work/bundled" >log 2>&1 </dev/null ||
+    fail "the bundled program"
 for file in packages/runs/*.h5; do
     /usr/bin/python3 "$root/tests/e2e/compare_h5.py" "$file" "bundled/runs/${file##*/}" --ignore-attribute config_yaml ||
         fail "results differ"

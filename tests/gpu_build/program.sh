@@ -4,18 +4,9 @@
 # there is. MODULE: the real one, absent where the build has no CUDA.
 set -euo pipefail
 program=$(realpath "$1") fakes=$(realpath "$2") module=${3:-}
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 . "$root/env.sh"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-export TMPDIR=$work
-cd "$work"
 
-fail() {
-    echo "FAIL: $*" >&2
-    cat log >&2
-    exit 1
-}
 # launch STATUS ARGUMENTS...: both outputs go to log.
 launch() {
     local want=$1 status=0
