@@ -14,17 +14,18 @@ bundled=(
     libprotobuf-dev # named by sentencepiece.pc of Ubuntu 24.04
 )
 packages=(gcc g++ cmake git "${bundled[@]}")
+test_library=libcmocka-dev # in a bundle too, for tests/gpu.sh
 report_packages=(python3 python3-h5py python3-numpy python3-matplotlib python3-pandas python3-yaml) # analysis/
 test_packages=(
     "${report_packages[@]}"
-    libcmocka-dev                                        # unit tests
+    "$test_library"
     hdf5-tools python3-xarray python3-h5netcdf netcdf-bin # what was published, read by other programs
     python3-pip python3-setuptools python3-wheel         # analysis/ installed
     clang-format universal-ctags binutils                # tests/lint
     slurm-wlm slurmctld slurmd slurm-client munge        # tests/slurm starts a Slurm of its own
 )
 case "${1:-}" in
---print-bundled) printf '%s\n' "${bundled[@]}" && exit ;;
+--print-bundled) printf '%s\n' "${bundled[@]}" "$test_library" && exit ;;
 --report) packages+=("${report_packages[@]}") ;;
 --tests)
     packages+=("${test_packages[@]}")
