@@ -51,9 +51,8 @@ void lemoe_arena_destroy(lemoe_arena *arena) {
     lemoe_mem_free(arena);
 }
 
-/* A block of at least n_bytes after the last one. */
-static lemoe_status add_block(lemoe_arena *arena, size_t n_bytes) {
-    size_t size = n_bytes > arena->block_bytes ? n_bytes : arena->block_bytes;
+/* A block after the last one. */
+static lemoe_status add_block(lemoe_arena *arena, size_t size) {
     LEMOE_TRY(lemoe_mem_grow(&arena->blocks, &arena->capacity, arena->n_block + 1, sizeof *arena->blocks));
     block *last = arena->n_block ? &arena->blocks[arena->n_block - 1] : NULL, *b = &arena->blocks[arena->n_block];
     *b = (block){NULL, last ? last->begin + last->n_bytes : 0, size, 0};
@@ -65,7 +64,8 @@ static lemoe_status add_block(lemoe_arena *arena, size_t n_bytes) {
 /* Goes on behind the present block. */
 static lemoe_status next_block(lemoe_arena *arena, size_t n_bytes) {
     int64_t next = arena->n_block ? arena->current + 1 : 0;
-    if (next == arena->n_block) LEMOE_TRY(add_block(arena, n_bytes));
+    if (next == arena->n_block)
+        LEMOE_TRY(add_block(arena, n_bytes > arena->block_bytes ? n_bytes : arena->block_bytes));
     block *b = &arena->blocks[next];
     if (next > 0) b->skipped = b[-1].skipped + b->begin - arena->position;
     arena->position = b->begin;
@@ -85,6 +85,15 @@ lemoe_status lemoe_arena_alloc(lemoe_arena *arena, size_t n_bytes, void **out) {
     arena->position += wanted;
     if (lemoe_arena_used_bytes(arena) > arena->peak) arena->peak = lemoe_arena_used_bytes(arena);
     return LEMOE_OK;
+}
+
+lemoe_status lemoe_arena_reserve(lemoe_arena *arena, size_t n_bytes) {
+    size_t used = lemoe_arena_used_bytes(arena);
+    if (arena->position == 0) { /* blocks that nobody uses are of the wrong sizes */
+        for (int64_t i = 0; i < arena->n_block; i++) lemoe_device_free(arena->device, arena->blocks[i].data);
+        arena->n_block = arena->current = 0;
+    }
+    return n_bytes > used ? add_block(arena, round_up(n_bytes - used)) : LEMOE_OK;
 }
 
 lemoe_status lemoe_arena_tensor(lemoe_arena *arena, lemoe_dtype dtype, int n_dim, const int64_t *shape,

@@ -40,6 +40,9 @@ size_t lemoe_arena_used_bytes(const lemoe_arena *arena);
  * depend on data, so that what a step takes does not. */
 lemoe_status lemoe_arena_pad(lemoe_arena *arena, size_t used_before, size_t n_bytes) LEMOE_MUST_CHECK;
 size_t lemoe_arena_peak_bytes(const lemoe_arena *arena);
+/* Local. Asks the device now, and in one piece, for what is missing to a peak of n_bytes: while no more is handed out,
+ * no later request asks it for anything, and none leaves a rest of a block behind. Errors: NOMEM. */
+lemoe_status lemoe_arena_reserve(lemoe_arena *arena, size_t n_bytes) LEMOE_MUST_CHECK;
 lemoe_device *lemoe_arena_device(const lemoe_arena *arena);
 
 #ifdef __cplusplus

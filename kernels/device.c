@@ -143,6 +143,9 @@ lemoe_status lemoe_device_mem_info(lemoe_device *device, size_t *free_bytes, siz
 lemoe_status lemoe_device_reserve_workspace(lemoe_device *device, size_t n_bytes) {
     return memory_of(device)->reserve_workspace ? memory_of(device)->reserve_workspace(device, n_bytes) : LEMOE_OK;
 }
+void lemoe_device_release_workspace(lemoe_device *device) {
+    if (memory_of(device)->release_workspace) memory_of(device)->release_workspace(device);
+}
 size_t lemoe_device_workspace_bytes(const lemoe_device *device) {
     return memory_of(device)->workspace_bytes ? memory_of(device)->workspace_bytes(device) : 0;
 }

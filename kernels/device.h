@@ -91,6 +91,9 @@ lemoe_status lemoe_device_mem_info(lemoe_device *device, size_t *free_bytes, siz
  * sums): reserve makes it once, so that no operation asks for more later; at least n_bytes afterwards. Without it room
  * grows on demand, never while a graph is captured. On the CPU nothing: scratch is small and its own. Errors: NOMEM. */
 lemoe_status lemoe_device_reserve_workspace(lemoe_device *device, size_t n_bytes) LEMOE_MUST_CHECK;
+/* Local. Gives that room back, while there is no captured graph that could name it; it grows again where it is needed.
+ */
+void lemoe_device_release_workspace(lemoe_device *device);
 /* Bytes of that room now; 0 on the CPU. */
 size_t lemoe_device_workspace_bytes(const lemoe_device *device);
 

@@ -47,6 +47,7 @@ typedef struct lemoe_memory_ops {
     /* ---- optional: room beside the arguments of operations ---- */
 
     lemoe_status (*reserve_workspace)(lemoe_device *device, size_t n_bytes);
+    void (*release_workspace)(lemoe_device *device);
     size_t (*workspace_bytes)(const lemoe_device *device);
 
     /* ---- optional, all four or none: captured work ---- */

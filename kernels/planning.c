@@ -3,7 +3,7 @@
 #include "kernels/planning.h"
 
 #include "kernels/base/mem.h"
-#include "kernels/ops_table.h"
+#include "kernels/workspace.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +12,7 @@
 /* ---- memory: addresses ---- */
 
 typedef struct planning_state {
-    size_t now, peak;
+    size_t now, peak, workspace;
 } planning_state;
 
 static lemoe_status planning_open(lemoe_device *device) {
@@ -64,11 +64,18 @@ static lemoe_status planning_mem_info(lemoe_device *device, size_t *free_bytes, 
     return LEMOE_OK;
 }
 
+/* Of a device that is not the host: there operations take none. */
+static size_t planning_workspace(const lemoe_device *device) {
+    const planning_state *state = device->state;
+    return device->backend->memory->is_host ? 0 : lemoe_workspace_grown(state->workspace);
+}
+
 #define PLANNING_MEMORY(reached_by_host)                                                                               \
     {                                                                                                                  \
         .is_host = (reached_by_host), .open = planning_open, .close = planning_close, .alloc = planning_alloc,         \
         .free = planning_free, .upload = planning_move, .download = planning_download, .copy = planning_move,          \
         .zero = planning_zero, .sync = planning_sync, .mem_info = planning_mem_info,                                   \
+        .workspace_bytes = planning_workspace,                                                                         \
     }
 
 static const lemoe_memory_ops host_memory = PLANNING_MEMORY(true), device_memory = PLANNING_MEMORY(false);
@@ -78,7 +85,16 @@ static const lemoe_memory_ops host_memory = PLANNING_MEMORY(true), device_memory
 typedef lemoe_device dev;
 typedef lemoe_tensor ten;
 
-static lemoe_status matmul(dev *d, const lemoe_matmul_args *a) { return LEMOE_OK; }
+/* The most that one operation takes beside its arguments. */
+static lemoe_status takes(dev *d, size_t n_bytes) {
+    planning_state *state = d->state;
+    if (n_bytes > state->workspace) state->workspace = n_bytes;
+    return LEMOE_OK;
+}
+
+static lemoe_status matmul(dev *d, const lemoe_matmul_args *a) {
+    return takes(d, lemoe_workspace_matmul(a, d->products));
+}
 static lemoe_status cast(dev *d, ten from, ten to) { return LEMOE_OK; }
 static lemoe_status axpy(dev *d, float a, ten x, ten y) { return LEMOE_OK; }
 static lemoe_status scale(dev *d, float a, ten x) { return LEMOE_OK; }
@@ -89,7 +105,7 @@ static lemoe_status five(dev *d, ten x, ten y, ten z, ten w, ten v) { return LEM
 static lemoe_status rmsnorm_fwd(dev *d, ten x, ten w, float eps, ten y, ten inv_rms) { return LEMOE_OK; }
 static lemoe_status rope(dev *d, ten x, ten position, ten inv_freq, int sign) { return LEMOE_OK; }
 static lemoe_status embed_fwd(dev *d, ten id, ten table, int64_t row_begin, ten y) { return LEMOE_OK; }
-static lemoe_status attention(dev *d, const lemoe_attn_args *a) { return LEMOE_OK; }
+static lemoe_status attention(dev *d, const lemoe_attn_args *a) { return takes(d, lemoe_workspace_attn(a)); }
 static lemoe_status xent_rowmax(dev *d, ten logits, int64_t row_begin, ten max, ten arg) { return LEMOE_OK; }
 static lemoe_status xent_rowsum(dev *d, ten x, ten max, ten label, int64_t begin, ten sum, ten out) { return LEMOE_OK; }
 static lemoe_status xent_bwd(dev *d, ten x, ten max, ten sum, ten label, ten weight, int64_t begin) { return LEMOE_OK; }
@@ -98,12 +114,14 @@ static lemoe_status fill_normal(dev *d, const lemoe_fill_args *a) { return LEMOE
 
 static lemoe_status sumsq(dev *d, ten x, double *out) {
     *out = 0;
-    return LEMOE_OK;
+    return takes(d, lemoe_workspace_sum(x));
 }
+
+static lemoe_status sumsq_add(dev *d, ten x, ten total) { return takes(d, lemoe_workspace_sum(x)); }
 
 static lemoe_status count_nonfinite(dev *d, ten x, int64_t *out) {
     *out = 0;
-    return LEMOE_OK;
+    return takes(d, lemoe_workspace_sum(x));
 }
 
 static const lemoe_compute_ops compute_ops = {
@@ -125,7 +143,7 @@ static const lemoe_compute_ops compute_ops = {
     .xent_rowsum = xent_rowsum,
     .xent_bwd = xent_bwd,
     .sumsq = sumsq,
-    .sumsq_add = two,
+    .sumsq_add = sumsq_add,
     .count_nonfinite = count_nonfinite,
     .adamw = adamw,
     .fill_normal = fill_normal,
@@ -144,12 +162,14 @@ static const lemoe_backend like_host_backend = {.kind = "planning", .memory = &h
                            like_device_backend = {
                                .kind = "planning", .memory = &device_memory, .compute = &compute_ops};
 
-lemoe_status lemoe_planning_device_open(bool like_host, lemoe_device **out) {
+lemoe_status lemoe_planning_device_open(bool like_host, lemoe_products products, lemoe_device **out) {
     lemoe_device *device = NULL;
     *out = NULL;
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *device, &device));
-    *device = (lemoe_device){
-        .backend = like_host ? &like_host_backend : &like_device_backend, .compute = &compute_ops, .n_threads = 1};
+    *device = (lemoe_device){.backend = like_host ? &like_host_backend : &like_device_backend,
+                             .compute = &compute_ops,
+                             .n_threads = 1,
+                             .products = products};
     lemoe_status status = planning_open(device);
     if (status == LEMOE_OK)
         *out = device;

@@ -16,8 +16,9 @@ extern "C" {
 #define LEMOE_PLANNING_BLOCK_BYTES ((size_t)1 << 40)
 
 /* Local. A device in place of one whose memory the host reaches (like_host, the CPU) or does not: host data of arenas
- * lies where it would lie there. Closed like any device. Errors: NOMEM. */
-lemoe_status lemoe_planning_device_open(bool like_host, lemoe_device **out) LEMOE_MUST_CHECK;
+ * lies where it would lie there, and lemoe_device_workspace_bytes is the room that operations of a GPU would have taken
+ * by now, with products computed that way. Closed like any device. Errors: NOMEM. */
+lemoe_status lemoe_planning_device_open(bool like_host, lemoe_products products, lemoe_device **out) LEMOE_MUST_CHECK;
 /* Local. Whether operations of this device compute nothing. */
 bool lemoe_device_is_planning(const lemoe_device *device);
 /* Local. The most bytes of blocks smaller than LEMOE_PLANNING_BLOCK_BYTES that there were at once: of what is no arena.

@@ -6,6 +6,7 @@
  * by queries for dQ and once by keys for dK and dV, so that nothing is added from two places.
  */
 #include "kernels/cuda/cuda_kernel.cuh"
+#include "kernels/workspace.h"
 
 #include <string.h>
 
@@ -292,7 +293,7 @@ lemoe_status cuda_attn_bwd(lemoe_device *device, const lemoe_attn_args *args) {
     int64_t n_seq = lemoe_tensor_count(&args->seq_start) - 1;
     if (is_nothing(args)) return LEMOE_OK;
     LEMOE_TRY(attn_of(device, "attn_bwd", args, &a));
-    LEMOE_TRY(cuda_workspace(device, (size_t)(a.n_head * a.n_tok) * sizeof(float), &room));
+    LEMOE_TRY(cuda_workspace(device, lemoe_workspace_attn(args), &room));
     a.delta = static_cast<float *>(room);
     a.d_out = cuda_f32(args->d_out);
     a.dq = cuda_f32(args->dq);

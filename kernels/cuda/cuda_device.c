@@ -2,6 +2,7 @@
 #include "kernels/cuda/cuda_internal.h"
 
 #include "kernels/base/mem.h"
+#include "kernels/workspace.h"
 #include "lemoe_kernels_id.h"
 
 #include <cublas_v2.h>
@@ -158,6 +159,19 @@ static lemoe_status open_parts(lemoe_device *device, cuda_state *state) {
     return write_domain(device);
 }
 
+/* What graphs kept included. */
+static void free_workspace(cuda_state *state) {
+    while (state->retired) {
+        cuda_retired *next = state->retired->next;
+        (void)cudaFree(state->retired->block);
+        lemoe_mem_free(state->retired);
+        state->retired = next;
+    }
+    (void)cudaFree(state->workspace);
+    state->workspace = NULL;
+    state->workspace_bytes = 0;
+}
+
 static void cuda_close(lemoe_device *device) {
     cuda_state *state = cuda_state_of(device);
     if (state->stream) (void)cudaStreamSynchronize(state->stream);
@@ -166,13 +180,7 @@ static void cuda_close(lemoe_device *device) {
         if (state->staged[i]) (void)cudaEventDestroy(state->staged[i]);
         (void)cudaFreeHost(state->stage[i]);
     }
-    while (state->retired) {
-        cuda_retired *next = state->retired->next;
-        (void)cudaFree(state->retired->block);
-        lemoe_mem_free(state->retired);
-        state->retired = next;
-    }
-    (void)cudaFree(state->workspace);
+    free_workspace(state);
     (void)cudaFree(state->blas_workspace);
     (void)cudaFree(state->fault);
     (void)cudaFreeHost(state->pinned);
@@ -260,15 +268,21 @@ static lemoe_status cuda_reserve_workspace(lemoe_device *device, size_t n_bytes)
     return LEMOE_OK;
 }
 
+static void cuda_release_workspace(lemoe_device *device) {
+    cuda_state *state = cuda_state_of(device);
+    if (state->n_graph > 0) return;
+    (void)cudaStreamSynchronize(state->stream);
+    free_workspace(state);
+}
+
 static size_t cuda_workspace_bytes(const lemoe_device *device) {
     const cuda_state *state = device->state;
     return state->workspace_bytes;
 }
 
 lemoe_status cuda_workspace(lemoe_device *device, size_t n_bytes, void **out) {
-    const size_t step = (size_t)1 << 20; /* in whole megabytes, so that sizes settle soon */
     cuda_state *state = device->state;
-    if (n_bytes > state->workspace_bytes) LEMOE_TRY(cuda_reserve_workspace(device, (n_bytes + step - 1) / step * step));
+    if (n_bytes > state->workspace_bytes) LEMOE_TRY(cuda_reserve_workspace(device, lemoe_workspace_grown(n_bytes)));
     *out = state->workspace;
     return LEMOE_OK;
 }
@@ -405,6 +419,7 @@ const lemoe_memory_ops cuda_memory_ops = {
     .host_alloc = cuda_host_alloc,
     .host_free = cuda_host_free,
     .reserve_workspace = cuda_reserve_workspace,
+    .release_workspace = cuda_release_workspace,
     .workspace_bytes = cuda_workspace_bytes,
     .capture_begin = cuda_capture_begin,
     .capture_end = cuda_capture_end,

@@ -28,7 +28,7 @@ static lemoe_status prepare(lemoe_device *device, const lemoe_matmul_args *args,
     *out = (operands){args->a.data, args->b.data, type == LEMOE_BF16 ? CUDA_R_16BF : CUDA_R_32F,
                       how.type == LEMOE_F16 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F};
     if (how.a_bytes + how.b_bytes == 0) return LEMOE_OK;
-    LEMOE_TRY(cuda_workspace(device, how.a_bytes + how.b_bytes, &room));
+    LEMOE_TRY(cuda_workspace(device, lemoe_workspace_matmul(args, device->products), &room));
     char *a = room, *b = a + how.a_bytes;
     if (how.a_bytes) {
         LEMOE_TRY(cuda_convert(device, args->a, type, a));

@@ -1,16 +1,18 @@
 /* Optimiser step, guards, and weights drawn by global index. */
 #include "kernels/cuda/cuda_kernel.cuh"
+#include "kernels/workspace.h"
 
 #include <Random123/philox.h>
 
 /* ---- sums over a whole tensor: parts of a fixed size, added in order ---- */
 
-enum { PART = 4096, SUM_BYTES = CUDA_BLOCK / CUDA_WARP * sizeof(double) };
+enum { SUM_BYTES = CUDA_BLOCK / CUDA_WARP * sizeof(double) };
 
 /* One block a part. counts: how many are NaN or infinite, exact up to 2^53; else the sum of squares. */
 static __global__ void k_parts(int64_t n, const float *x, bool counts, double *part) {
     CUDA_SHARED(double, sums);
-    int64_t begin = (int64_t)blockIdx.x * PART, end = begin + PART < n ? begin + PART : n;
+    const int64_t part_size = LEMOE_WORKSPACE_PART;
+    int64_t begin = (int64_t)blockIdx.x * part_size, end = begin + part_size < n ? begin + part_size : n;
     double sum = 0;
     for (int64_t i = begin + threadIdx.x; i < end; i += blockDim.x) {
         float value = x[i];
@@ -34,9 +36,9 @@ static __global__ void k_total(int64_t n_part, const double *part, bool keeps, d
 static lemoe_status sum_of_parts(lemoe_device *device, const char *op, lemoe_tensor x, bool counts, bool keeps,
                                  double **total) {
     cuda_state *state = cuda_state_of(device);
-    int64_t n = lemoe_tensor_count(&x), n_part = (n + PART - 1) / PART;
+    int64_t n = lemoe_tensor_count(&x), n_part = lemoe_workspace_parts(n);
     void *room = NULL;
-    LEMOE_TRY(cuda_workspace(device, (size_t)(n_part + 1) * sizeof(double), &room));
+    LEMOE_TRY(cuda_workspace(device, lemoe_workspace_sum(x), &room));
     double *part = static_cast<double *>(room);
     if (!*total) *total = part + n_part;
     if (n_part > 0)

@@ -23,10 +23,16 @@ enum { ARENA_BLOCK_BYTES = 16 << 20, AUTO_MICRO_BATCH_TOKENS = 2048 };
 
 static lemoe_status agree(const run *r, lemoe_status local) { return lemoe_comm_agree(r->world->comm, local); }
 
-int64_t run_arena_peak(const run *r) {
-    if (!r->step_arena) return 0;
-    return (int64_t)(lemoe_arena_peak_bytes(r->run_arena) + lemoe_arena_peak_bytes(r->batch_arena) +
-                     lemoe_arena_peak_bytes(r->step_arena));
+lemoe_run_demand run_demand(const run *r) {
+    if (!r->step_arena) return (lemoe_run_demand){0};
+    return (lemoe_run_demand){
+        (int64_t)lemoe_arena_peak_bytes(r->run_arena), (int64_t)lemoe_arena_peak_bytes(r->batch_arena),
+        (int64_t)lemoe_arena_peak_bytes(r->step_arena), (int64_t)lemoe_device_workspace_bytes(r->world->device)};
+}
+
+static int64_t peak_bytes(const run *r) {
+    lemoe_run_demand demand = run_demand(r);
+    return lemoe_run_demand_bytes(&demand);
 }
 
 /* Tells whoever asked how far the run is; phase NULL: as before. */
@@ -34,8 +40,8 @@ static void tell(run *r, const char *phase) {
     if (phase) r->progress.phase = phase;
     if (!r->args->report) return;
     r->progress.n_batch = r->context.n_batch;
-    r->progress.peak_bytes = run_arena_peak(r);
-    r->progress.planned_bytes = r->planned_bytes;
+    r->progress.peak_bytes = peak_bytes(r);
+    r->progress.planned_bytes = lemoe_run_demand_bytes(&r->planned);
     r->args->report(r->args->report_context, &r->progress);
 }
 
@@ -91,23 +97,6 @@ static lemoe_status open_stream(run *r) {
 out:
     lemoe_mem_free(cache);
     return status;
-}
-
-/* Exactly, now that the order is known. Where addresses are limited it stays unknown: nothing depends on it. */
-static lemoe_status plan_memory(run *r) {
-    lemoe_run_memory memory;
-    lemoe_run_memory_args args = {.config = r->config,
-                                  .shape = lemoe_llama_config_of(r->world->model),
-                                  .stream = r->world->stream,
-                                  .plan = r->stream.plan,
-                                  .tensor_parallel = lemoe_comm_size(r->world->comm),
-                                  .like_host = lemoe_device_is_host(r->world->device)};
-    if (!r->is_first) return LEMOE_OK;
-    lemoe_status status = lemoe_run_plan_memory(&args, &memory);
-    if (status == LEMOE_OK) r->planned_bytes = memory.arena_bytes;
-    if (status != LEMOE_ERR_NOMEM) return status;
-    lemoe_error_clear();
-    return LEMOE_OK;
 }
 
 /* ---- 3. results: journal, provenance, stream, plan ---- */
@@ -196,7 +185,50 @@ static lemoe_status open_results(run *r) {
     return agree(r, r->is_first ? record(r) : LEMOE_OK);
 }
 
-/* ---- 4. base: the pristine model under every metric, before anything acts on it ---- */
+/* ---- 4. memory: all that the run will take of a GPU, before it computes ---- */
+
+/* Exactly, now that the order is known. Where addresses are limited it stays unknown: nothing depends on it. */
+static lemoe_status plan_memory(run *r) {
+    lemoe_run_memory memory;
+    lemoe_run_memory_args args = {.config = r->config,
+                                  .shape = lemoe_llama_config_of(r->world->model),
+                                  .stream = r->world->stream,
+                                  .plan = r->stream.plan,
+                                  .tensor_parallel = lemoe_comm_size(r->world->comm),
+                                  .like_host = lemoe_device_is_host(r->world->device)};
+    if (!r->is_first) return LEMOE_OK;
+    lemoe_status status = lemoe_run_plan_memory(&args, &memory);
+    if (status == LEMOE_OK) r->planned = memory.demand;
+    if (status != LEMOE_ERR_NOMEM) return status;
+    lemoe_error_clear();
+    return LEMOE_OK;
+}
+
+static lemoe_status reserve_memory(const run *r) {
+    const lemoe_run_demand *d = &r->planned;
+    lemoe_status status = lemoe_device_reserve_workspace(r->world->device, (size_t)d->workspace);
+    if (status == LEMOE_OK) status = lemoe_arena_reserve(r->run_arena, (size_t)d->run_arena);
+    if (status == LEMOE_OK) status = lemoe_arena_reserve(r->batch_arena, (size_t)d->batch_arena);
+    if (status == LEMOE_OK) status = lemoe_arena_reserve(r->step_arena, (size_t)d->step_arena);
+    if (status != LEMOE_OK)
+        lemoe_error_prefix(
+            "the run takes %lld MB of the GPU beside the model; raise parallel.tensor on more devices, or "
+            "lower parallel.micro_batch_tokens",
+            (long long)(lemoe_run_demand_bytes(d) >> 20));
+    return status;
+}
+
+/* No update, and no collective of one, asks a GPU for memory afterwards. The CPU's is pages, taken as they are touched.
+ */
+static lemoe_status take_memory(run *r) {
+    LEMOE_TRY(agree(r, plan_memory(r)));
+    if (lemoe_device_is_host(r->world->device)) return LEMOE_OK;
+    LEMOE_TRY(lemoe_comm_broadcast_bytes(r->world->comm, 0, &r->planned, sizeof r->planned));
+    lemoe_device_release_workspace(r->world->device); /* which prefix rows needed */
+    return agree(r, reserve_memory(r));
+}
+
+/* ---- 5. base: the pristine model under every metric, before anything acts on it ---- */
 
 static void report(const run *r, const char *moment, const lemoe_eval_means *means) {
     if (r->is_first)
@@ -214,7 +246,7 @@ lemoe_status run_score_base(run *r) {
     return agree(r, r->is_first ? lemoe_results_commit(r->results) : LEMOE_OK);
 }
 
-/* ---- 5. the edit loop: every update a row, every batch scored right after it ---- */
+/* ---- 6. the edit loop: every update a row, every batch scored right after it ---- */
 
 /* Rows count once they are committed: at batch ends, and every few seconds of training. */
 static lemoe_status commit_if_due(run *r) {
@@ -250,7 +282,7 @@ static lemoe_status score_milestone(run *r, int64_t n_done, bool from_last) {
 }
 
 static lemoe_status put_cost(run *r, int64_t batch, double seconds) {
-    int64_t peak = run_arena_peak(r), predicted = r->planned_bytes;
+    int64_t peak = peak_bytes(r), predicted = lemoe_run_demand_bytes(&r->planned);
     double step = r->args->predicted_step_seconds;
     if (predicted > 0) LEMOE_TRY(lemoe_results_put_i64(r->results, "/cost/predicted_bytes", batch, 1, &predicted));
     if (step > 0) LEMOE_TRY(lemoe_results_put_f64(r->results, "/cost/predicted_step_seconds", batch, 1, &step));
@@ -322,7 +354,7 @@ lemoe_status run_edit(run *r) {
     return lemoe_edit_loop(&args);
 }
 
-/* ---- 6. final: everything again, routes, the consistency matrix, the adaptor ---- */
+/* ---- 7. final: everything again, routes, the consistency matrix, the adaptor ---- */
 
 static lemoe_status save_adaptor(run *r) {
     if (r->config->output.adaptor == LEMOE_ADAPTOR_NONE || !r->ops->save) return LEMOE_OK;
@@ -358,13 +390,24 @@ lemoe_status run_score_final(run *r) {
 
 /* What the last batch's row says of memory is said again: final scores have all experts. */
 static lemoe_status put_final_peak(run *r) {
-    int64_t peak = run_arena_peak(r);
+    int64_t peak = peak_bytes(r);
     tell(r, NULL);
     return r->is_first ? lemoe_results_put_i64(r->results, "/cost/peak_bytes", r->context.n_batch - 1, 1, &peak)
                        : LEMOE_OK;
 }
 
-/* ---- 7. rolled back and proved; the last publish ---- */
+/* ---- 8. rolled back and proved; the last publish ---- */
+
+/* Of a run that had no room, before there were results. What cannot be written either is left at that. */
+static void record_refusal(run *r) {
+    char *reason = NULL;
+    if (lemoe_mem_strdup(lemoe_error_message(), &reason) != LEMOE_OK) return;
+    lemoe_status status = lemoe_run_record_refusal(r->args, reason);
+    if (status != LEMOE_OK)
+        lemoe_log(LEMOE_LOG_WARN, "%s: its failure is not recorded: %s", r->args->run_id, lemoe_error_message());
+    (void)!lemoe_raise(LEMOE_ERR_NOMEM, "%s", reason);
+    lemoe_mem_free(reason);
+}
 
 static lemoe_status close_run(run *r, lemoe_status status) {
     lemoe_routing_destroy(r->routing);
@@ -372,6 +415,7 @@ static lemoe_status close_run(run *r, lemoe_status status) {
     if (r->editor) r->ops->close(r->editor);
     lemoe_status proved = r->world->model ? lemoe_llama_seams_clear(r->world->model) : LEMOE_OK;
     if (status == LEMOE_OK) status = agree(r, proved);
+    if (!r->results && status == LEMOE_ERR_NOMEM && r->is_first) record_refusal(r);
     if (r->results) {
         const char *word = status == LEMOE_OK ? "complete" : status == LEMOE_ERR_INTERRUPTED ? "interrupted" : "failed";
         lemoe_status finished = lemoe_results_finish(r->results, word, status == LEMOE_OK ? "" : lemoe_error_message());
@@ -392,6 +436,7 @@ static lemoe_status close_run(run *r, lemoe_status status) {
     lemoe_arena_destroy(r->step_arena);
     lemoe_arena_destroy(r->batch_arena);
     lemoe_arena_destroy(r->run_arena);
+    if (r->world->device) lemoe_device_release_workspace(r->world->device);
     return status;
 }
 
@@ -406,9 +451,9 @@ lemoe_status lemoe_run_execute(const lemoe_run_args *args) {
     LEMOE_TRY_GOTO(lemoe_world_prepare(r.world, r.config, args->predicted_bytes));
     LEMOE_TRY_GOTO(run_open_editor(&r));
     LEMOE_TRY_GOTO(open_stream(&r));
-    LEMOE_TRY_GOTO(agree(&r, plan_memory(&r)));
     LEMOE_TRY_GOTO(run_check_signals(&r));
     LEMOE_TRY_GOTO(open_results(&r));
+    LEMOE_TRY_GOTO(take_memory(&r));
     tell(&r, "base");
     LEMOE_TRY_GOTO(run_score_base(&r));
     tell(&r, "editing");

@@ -15,7 +15,7 @@ typedef struct lemoe_run_progress {
     double train_seconds;  /* of those updates */
     double loss;           /* of the last update; NaN before the first */
     double immediate[3];   /* reliability, generality, locality of the batch that just ended; NaN otherwise */
-    int64_t peak_bytes;    /* of the run's arenas so far */
+    int64_t peak_bytes;    /* of the run's arenas so far, and of a GPU's workspace */
     int64_t planned_bytes; /* what they were planned to take, on the team's first rank; 0: not planned yet */
 } lemoe_run_progress;
 

@@ -6,6 +6,7 @@
 #include "runner/eval/routing.h"
 #include "runner/run/checkpoints.h"
 #include "runner/run/run.h"
+#include "runner/run/run_memory.h"
 #include "runner/run/run_stream.h"
 
 #include <stdio.h>
@@ -33,7 +34,7 @@ typedef struct run {
     int64_t n_step, n_milestone; /* rows put so far */
     bool is_interrupted;         /* by a signal that some rank saw: equal on all ranks */
     lemoe_status sticky;         /* first failure inside a tick: reported, and agreed on, at the next update */
-    int64_t planned_bytes;       /* of the arenas, on the first rank; 0: unknown */
+    lemoe_run_demand planned;    /* of the first rank, which takes the most; 0: unknown */
     double next_commit;
     double batch_began, batch_earlier; /* the batch's time: since it began here, and before this execution */
     int64_t batch_tokens, batch_steps;
@@ -56,8 +57,8 @@ lemoe_status run_create_evaluators(run *r);
 lemoe_status run_score_base(run *r);
 lemoe_status run_edit(run *r);
 lemoe_status run_score_final(run *r);
-/* Local. The most its arenas held so far. */
-int64_t run_arena_peak(const run *r);
+/* Local. The most it took so far. */
+lemoe_run_demand run_demand(const run *r);
 /* Local. Whether everything is scored again after n_done batches. */
 bool run_is_milestone(const run *r, int64_t n_done);
 

@@ -74,7 +74,7 @@ static lemoe_status measure(const lemoe_run_memory_args *args, lemoe_world *worl
     lemoe_run_args run_args = {.world = world, .config = config, .run_id = "planning", .identity = ""};
     run r = {.args = &run_args, .world = world, .config = config};
     lemoe_status status = go_through(&r, args);
-    *out = (lemoe_run_memory){.arena_bytes = run_arena_peak(&r),
+    *out = (lemoe_run_memory){.demand = run_demand(&r),
                               .weight_bytes =
                                   lemoe_llama_share_bytes(args->shape, config->model.dtype, args->tensor_parallel) +
                                   (int64_t)lemoe_planning_device_peak_bytes(world->device),
@@ -88,7 +88,8 @@ lemoe_status lemoe_run_plan_memory(const lemoe_run_memory_args *args, lemoe_run_
     lemoe_comm *comm = NULL;
     lemoe_world *world = NULL;
     lemoe_config *config = NULL;
-    lemoe_world_plan_args plan = {args->shape, args->config->model.dtype, args->stream, args->like_host};
+    lemoe_world_plan_args plan = {args->shape, args->config->model.dtype, args->stream, args->like_host,
+                                  lemoe_config_products(args->config)};
     *out = (lemoe_run_memory){0};
     LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *config, &config));
     shorten(args->config, args->stream->n_edit, config);
@@ -102,6 +103,10 @@ out:
     return status;
 }
 
+int64_t lemoe_run_demand_bytes(const lemoe_run_demand *d) {
+    return d->run_arena + d->batch_arena + d->step_arena + d->workspace;
+}
+
 int64_t lemoe_run_process_bytes(const lemoe_run_memory *memory) {
-    return program_bytes + memory->weight_bytes + memory->prefix_bytes + memory->arena_bytes;
+    return program_bytes + memory->weight_bytes + memory->prefix_bytes + lemoe_run_demand_bytes(&memory->demand);
 }

@@ -19,9 +19,17 @@ typedef struct lemoe_run_memory_args {
     bool like_host; /* on a device whose memory the host reaches */
 } lemoe_run_memory_args;
 
+/* What a run takes of its device beside the model: high-water marks of its arenas, and of the room beside the arguments
+ * of operations, which is 0 on the CPU. */
+typedef struct lemoe_run_demand {
+    int64_t run_arena, batch_arena, step_arena, workspace;
+} lemoe_run_demand;
+/* Local, pure. All of it: /cost/peak_bytes, exactly. */
+int64_t lemoe_run_demand_bytes(const lemoe_run_demand *demand);
+
 /* Bytes of the team's first rank, which takes the most. */
 typedef struct lemoe_run_memory {
-    int64_t arena_bytes;  /* high-water marks of the run's arenas, added up: /cost/peak_bytes, exactly */
+    lemoe_run_demand demand;
     int64_t weight_bytes; /* its share of the model, and what editors patch */
     int64_t prefix_bytes; /* rows at the cut */
 } lemoe_run_memory;

@@ -2,6 +2,7 @@
 
 #include "kernels/base/mem.h"
 #include "lemoe_version.h"
+#include "runner/io/file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -144,5 +145,45 @@ lemoe_status lemoe_run_record_stream(lemoe_results *results, const lemoe_world *
 out:
     lemoe_mem_free(c.integers);
     lemoe_mem_free(c.texts);
+    return status;
+}
+
+/* ---- a run that could not begin ---- */
+
+static lemoe_status put_refusal(const lemoe_results_args *results_args, const lemoe_run_args *args,
+                                const char *reason) {
+    lemoe_status status = LEMOE_OK;
+    lemoe_results *results = NULL;
+    char *yaml = NULL;
+    LEMOE_TRY_GOTO(lemoe_results_open(results_args, &results));
+    LEMOE_TRY_GOTO(lemoe_config_print(args->config, &yaml));
+    const struct {
+        const char *name, *text;
+    } attributes[] = {
+        {"config_yaml", yaml                         },
+        {"run_id",      args->run_id                 },
+        {"identity",    args->identity               },
+        {"method",      args->config->edit.method    },
+        {"device",      args->config->parallel.device}
+    };
+    for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
+        LEMOE_TRY_GOTO(lemoe_results_attribute(results, attributes[i].name, attributes[i].text));
+    LEMOE_TRY_GOTO(lemoe_results_finish(results, "failed", reason));
+out:
+    lemoe_results_close(results);
+    lemoe_mem_free(yaml);
+    return status;
+}
+
+lemoe_status lemoe_run_record_refusal(const lemoe_run_args *args, const char *reason) {
+    lemoe_status status = LEMOE_OK;
+    char *folder = NULL, *journal = NULL;
+    LEMOE_TRY_GOTO(lemoe_file_join(args->output_folder, "runs", &folder));
+    LEMOE_TRY_GOTO(lemoe_mem_printf(&journal, "%s/%s.journal", folder, args->run_id));
+    lemoe_results_args results_args = {.folder = folder, .run_id = args->run_id, .identity = args->identity};
+    if (!lemoe_file_exists(journal)) LEMOE_TRY_GOTO(put_refusal(&results_args, args, reason));
+out:
+    lemoe_mem_free(folder);
+    lemoe_mem_free(journal);
     return status;
 }

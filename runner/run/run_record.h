@@ -14,4 +14,8 @@ lemoe_status lemoe_run_record_stream(lemoe_results *results, const lemoe_world *
 /* Collective on the world's comm. The team's host names, for the provenance; the caller frees. */
 lemoe_status lemoe_run_hosts(lemoe_comm *comm, char **out) LEMOE_MUST_CHECK;
 
+/* Local, on the team's first rank. Of a run that could not begin: results without a row that say failed, and why. Where
+ * there is a journal already, it is left as it is. Errors: those of results. */
+lemoe_status lemoe_run_record_refusal(const lemoe_run_args *args, const char *reason) LEMOE_MUST_CHECK;
+
 #endif

@@ -85,8 +85,9 @@ static lemoe_status tell_run(planning *p, int64_t index) {
         run->skip = LEMOE_SKIP_DIED;
         p->sweep->n_todo--;
     }
-    if (shape->memory.arena_bytes == 0) return LEMOE_OK;
-    run->predicted_bytes = shape->memory.arena_bytes;
+    int64_t n_bytes = lemoe_run_demand_bytes(&shape->memory.demand);
+    if (n_bytes == 0) return LEMOE_OK;
+    run->predicted_bytes = n_bytes;
     run->process_bytes = lemoe_run_process_bytes(&shape->memory);
     run->memory_is_exact = shape->is_exact;
     return shape->is_on_cpu ? add_demand(p, index, &shape->memory) : LEMOE_OK;

@@ -89,7 +89,7 @@ static void plan_in_child(void *context, int link) {
 
 static lemoe_status take(const answer *a, lemoe_memory_shape *shape) {
     if (a->status != LEMOE_OK && a->status != LEMOE_ERR_NOMEM) return lemoe_raise(a->status, "%s", a->message);
-    if (a->memory.arena_bytes == 0) return LEMOE_OK;
+    if (lemoe_run_demand_bytes(&a->memory.demand) == 0) return LEMOE_OK;
     shape->memory = a->memory;
     shape->is_exact = a->is_exact;
     shape->is_on_cpu = a->is_on_cpu;

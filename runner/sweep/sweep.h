@@ -41,7 +41,7 @@ typedef struct lemoe_sweep_run {
     int input; /* index of sweep->inputs; equal numbers: model and data stay loaded from one run to the other */
     lemoe_skip skip;
     /* estimates; 0: unknown */
-    int64_t predicted_bytes, process_bytes; /* of the run's arenas; of a rank's process. Planned, never measured */
+    int64_t predicted_bytes, process_bytes; /* of arenas and a GPU's workspace; of a rank's process. Planned alone */
     bool memory_is_exact;                   /* else in an order that is like the run's */
     int planning_death;                     /* of LEMOE_SKIP_DIED: lemoe_child_describe says it in words */
     double predicted_step_seconds, seconds_low, seconds_high;

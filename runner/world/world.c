@@ -229,7 +229,7 @@ lemoe_status lemoe_world_open_planning(lemoe_comm *comm, const lemoe_world_plan_
     world->dataset->n_edit = args->stream->n_edit;
     world->dataset->n_locality = args->stream->n_role - LEMOE_ROLE_LOCALITY;
     for (int kind = 0; kind < world->dataset->n_locality; kind++) world->dataset->locality_name[kind] = "";
-    LEMOE_TRY(lemoe_planning_device_open(args->like_host, &world->device));
+    LEMOE_TRY(lemoe_planning_device_open(args->like_host, args->products, &world->device));
     LEMOE_TRY(lemoe_comm_attach(comm, world->device, ""));
     lemoe_llama_args model = {NULL, args->dtype, world->device, comm};
     LEMOE_TRY(lemoe_llama_open_planning(&model, args->shape, &world->model));

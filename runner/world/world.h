@@ -38,6 +38,7 @@ typedef struct lemoe_world_plan_args {
     lemoe_dtype dtype;
     lemoe_edit_stream *stream; /* borrowed */
     bool like_host;            /* in place of a device whose memory the host reaches */
+    lemoe_products products;
 } lemoe_world_plan_args;
 /* Local. A world in which a run can be gone through without being computed, to find out what memory it takes: a
  * planning device, a model of that shape without weights, tokens, and rows at the cut that are zeros. It is prepared,
@@ -45,9 +46,9 @@ typedef struct lemoe_world_plan_args {
 lemoe_status lemoe_world_open_planning(lemoe_comm *comm, const lemoe_world_plan_args *args,
                                        lemoe_world **out) LEMOE_MUST_CHECK;
 /* Collective. Makes device, model, tokenizer and data those of the configuration; what is already so is kept.
- * run_bytes: what the run plans to take of the device's memory, on each rank; 0: unknown. Errors, agreed on: NOMEM
- * before anything is allocated, where a device of its own memory has no room for this and for the weights, of all ranks
- * that share it; those of opening. */
+ * run_bytes: what the run plans to take of the device's memory, workspace included, on each rank; 0: unknown. Errors,
+ * agreed on: NOMEM before anything is allocated, where a device of its own memory has no room for this and for the
+ * weights, of all ranks that share it; those of opening. */
 lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config, int64_t run_bytes) LEMOE_MUST_CHECK;
 /* Collective. All sequences in dataset order, [n_edit * n_role] like the stream's, with their rows at the cut: from
  * memory, from cache_folder (NULL: none), or computed. Borrowed until the world's data changes or it closes. */

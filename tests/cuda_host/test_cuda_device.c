@@ -4,6 +4,7 @@
  */
 #include "kernels/collective.h"
 #include "kernels/ops.h"
+#include "kernels/planning.h"
 #include "tests/unit/fixture.h"
 
 #include <signal.h>
@@ -117,6 +118,68 @@ static void long_uploads_arrive(void **state) {
     lemoe_device_free(device, block);
     lemoe_mem_free(plain);
     lemoe_mem_free(back);
+}
+
+/* What a device that plans says of an operation's room is what the operation takes. */
+static size_t planned_room, taken_room;
+static void compare_room(lemoe_products products, lemoe_status (*op)(lemoe_device *on)) {
+    lemoe_device *planning = NULL, *fresh = NULL, *keep = device;
+    assert_ok(lemoe_planning_device_open(false, products, &planning));
+    assert_ok(lemoe_device_open("cuda", 1, &fresh));
+    assert_ok(lemoe_device_set_products(fresh, products));
+    device = fresh;
+    assert_ok(op(planning));
+    assert_ok(op(fresh));
+    assert_ok(lemoe_device_sync(fresh));
+    planned_room = lemoe_device_workspace_bytes(planning);
+    taken_room = lemoe_device_workspace_bytes(fresh);
+    assert_int_equal(planned_room, taken_room);
+    lemoe_device_release_workspace(fresh);
+    assert_int_equal(lemoe_device_workspace_bytes(fresh), 0);
+    device = keep;
+    lemoe_device_close(planning);
+    lemoe_device_close(fresh);
+}
+
+static lemoe_tensor wide_x, wide_w, wide_y; /* [700, 900], [600, 900], [700, 600] */
+static lemoe_status multiply_fp32(lemoe_device *on) { return lemoe_op_linear(on, wide_x, wide_w, wide_y, false); }
+static lemoe_status multiply_exactly(lemoe_device *on) {
+    return lemoe_op_exact_linear(on, wide_x, wide_w, wide_y, false);
+}
+static lemoe_status multiply_stored(lemoe_device *on, lemoe_dtype dtype) {
+    lemoe_tensor w = lemoe_tensor_2d(wide_w.data, dtype, wide_w.shape[0], wide_w.shape[1]);
+    return lemoe_op_linear(on, wide_x, w, wide_y, false);
+}
+static lemoe_status multiply_bf16(lemoe_device *on) { return multiply_stored(on, LEMOE_BF16); }
+static lemoe_status multiply_fp16(lemoe_device *on) { return multiply_stored(on, LEMOE_F16); }
+static lemoe_status gradient_of_weights(lemoe_device *on) {
+    return lemoe_op_linear_dw(on, wide_y, wide_x, wide_w, true);
+}
+static lemoe_status add_squares(lemoe_device *on) {
+    double total = 0;
+    return lemoe_op_sumsq(on, wide_x, &total);
+}
+
+static void planned_room_is_what_is_taken(void **state) {
+    enum { MB = 1 << 20 };
+    (void)state;
+    wide_x = tensor(700, 900, 1.0f), wide_w = tensor(600, 900, 1.0f), wide_y = tensor(700, 600, 1.0f);
+    compare_room(LEMOE_PRODUCTS_F32, multiply_fp32);
+    assert_int_equal(taken_room, 0);
+    compare_room(LEMOE_PRODUCTS_F32, multiply_bf16); /* widened: 2.16 MB */
+    assert_int_equal(taken_room, 3 * MB);
+    compare_room(LEMOE_PRODUCTS_F32, multiply_fp16);
+    assert_int_equal(taken_room, 3 * MB);
+    compare_room(LEMOE_PRODUCTS_BF16, multiply_bf16); /* x rounded: 1.26 MB */
+    assert_int_equal(taken_room, 2 * MB);
+    compare_room(LEMOE_PRODUCTS_BF16, multiply_fp32); /* and w: 1.08 MB */
+    assert_int_equal(taken_room, 3 * MB);
+    compare_room(LEMOE_PRODUCTS_BF16, multiply_exactly);
+    assert_int_equal(taken_room, 0);
+    compare_room(LEMOE_PRODUCTS_BF16, gradient_of_weights);
+    assert_int_equal(taken_room, 3 * MB);
+    compare_room(LEMOE_PRODUCTS_BF16, add_squares);
+    assert_int_equal(taken_room, MB);
 }
 
 /* ---- captured work ---- */
@@ -259,6 +322,7 @@ int main(void) {
         cmocka_unit_test(the_cpu_captures_nothing),
         cmocka_unit_test_setup_teardown(memory_that_is_not_there, open_device, close_device),
         cmocka_unit_test_setup_teardown(long_uploads_arrive, open_device, close_device),
+        cmocka_unit_test_setup_teardown(planned_room_is_what_is_taken, open_device, close_device),
         cmocka_unit_test_setup_teardown(captured_work_runs_when_replayed, open_device, close_device),
         cmocka_unit_test_setup_teardown(what_cannot_be_captured_says_so, open_device, close_device),
         cmocka_unit_test_setup_teardown(collectives_are_missing_by_name, open_device, close_device),

@@ -35,6 +35,35 @@ static void blocks_do_not_overlap(void **state) {
     lemoe_arena_destroy(NULL);
 }
 
+/* Requests of any sizes fit, one behind the other, in a piece that is asked for beforehand. */
+static void reserved_memory_is_one_piece(void **state) {
+    enum { N = 20, PIECE = 768 };
+    lemoe_arena *arena = NULL;
+    char *first = NULL, *next = NULL;
+    (void)state;
+    assert_ok(lemoe_arena_create(device, 1024, &arena));
+    for (int i = 0; i < N; i++) assert_ok(lemoe_arena_alloc(arena, PIECE, (void **)&first));
+    lemoe_arena_reset(arena, 0);
+    assert_ok(lemoe_arena_reserve(arena, (size_t)2 * N * PIECE)); /* as if nothing had been handed out before */
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < N; i++) {
+            assert_ok(lemoe_arena_alloc(arena, PIECE, (void **)&next));
+            if (i == 0) first = next;
+            assert_ptr_equal(next, first + (size_t)i * PIECE);
+        }
+        assert_int_equal(lemoe_arena_peak_bytes(arena), N * PIECE);
+        lemoe_arena_reset(arena, 0);
+    }
+    /* what is handed out stays, and the rest lies behind it */
+    assert_ok(lemoe_arena_alloc(arena, (size_t)2 * N * PIECE, (void **)&first));
+    assert_ok(lemoe_arena_reserve(arena, (size_t)3 * N * PIECE));
+    assert_ok(lemoe_arena_alloc(arena, PIECE, (void **)&first));
+    assert_ok(lemoe_arena_alloc(arena, (size_t)(N - 1) * PIECE, (void **)&next));
+    assert_ptr_equal(next, first + PIECE);
+    assert_ok(lemoe_arena_reserve(arena, PIECE)); /* there already */
+    lemoe_arena_destroy(arena);
+}
+
 /* What a step uses again is the same memory: no growth, however often. */
 static void reset_gives_back_and_blocks_are_kept(void **state) {
     lemoe_arena *arena = NULL;
@@ -143,11 +172,9 @@ static void what_cannot_be_had_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blocks_do_not_overlap),
-        cmocka_unit_test(reset_gives_back_and_blocks_are_kept),
-        cmocka_unit_test(marks_nest_over_blocks),
-        cmocka_unit_test(tensors_have_their_shape),
-        cmocka_unit_test(what_counts_depends_on_the_requests_alone),
+        cmocka_unit_test(blocks_do_not_overlap),         cmocka_unit_test(reset_gives_back_and_blocks_are_kept),
+        cmocka_unit_test(reserved_memory_is_one_piece),  cmocka_unit_test(marks_nest_over_blocks),
+        cmocka_unit_test(tensors_have_their_shape),      cmocka_unit_test(what_counts_depends_on_the_requests_alone),
         cmocka_unit_test(what_cannot_be_had_is_refused),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
