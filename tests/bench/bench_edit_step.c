@@ -139,7 +139,7 @@ static lemoe_status fill_prefix(bench *b, lemoe_item *items, int64_t n, lemoe_pr
 
 static lemoe_status open_device(bench *b, const char *kind, int n_threads) {
     size_t total_bytes = 0;
-    if (strcmp(kind, "planning") == 0) return lemoe_planning_device_open(false, &b->device);
+    if (strcmp(kind, "planning") == 0) return lemoe_planning_device_open(false, b->products, &b->device);
     LEMOE_TRY(lemoe_device_open(kind, n_threads, &b->device));
     LEMOE_TRY(lemoe_device_set_products(b->device, b->products));
     return lemoe_device_mem_info(b->device, &b->free_bytes, &total_bytes);
