@@ -6,7 +6,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 struct lemoe_atomic_file {
@@ -49,13 +53,24 @@ void lemoe_atomic_file_abandon(lemoe_atomic_file *file) {
     destroy(file);
 }
 
-static void unlink_begun(const char *folder, const char *begin) {
+/* ".name.1234", as lemoe_atomic_file_begin names them. */
+static bool is_begun(const char *name, const char *begin) {
+    const char *process = strrchr(name, '.') + 1;
+    return strncmp(name, begin, strlen(begin)) == 0 && *process && !process[strspn(process, "0123456789")];
+}
+
+static bool is_older(const char *path, int64_t seconds) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode) && (int64_t)time(NULL) - (int64_t)info.st_mtime >= seconds;
+}
+
+static void unlink_begun(const char *folder, const char *begin, int64_t age_seconds) {
     DIR *entries = opendir(folder);
     for (struct dirent *entry = NULL; entries && (entry = readdir(entries));) {
         char *path = NULL;
-        if (strncmp(entry->d_name, begin, strlen(begin)) != 0) continue;
+        if (entry->d_name[0] != '.' || !is_begun(entry->d_name, begin)) continue;
         if (lemoe_file_join(folder, entry->d_name, &path) != LEMOE_OK) continue;
-        (void)unlink(path);
+        if (age_seconds == 0 || is_older(path, age_seconds)) (void)unlink(path);
         lemoe_mem_free(path);
     }
     if (entries) (void)closedir(entries);
@@ -66,9 +81,16 @@ void lemoe_atomic_file_sweep(const char *path) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     lemoe_status status = lemoe_file_folder_of(path, &folder);
     if (status == LEMOE_OK) status = lemoe_mem_printf(&begin, ".%s.", name);
-    if (status == LEMOE_OK) unlink_begun(folder, begin);
+    if (status == LEMOE_OK) unlink_begun(folder, begin, 0);
     lemoe_mem_free(folder);
     lemoe_mem_free(begin);
+}
+
+void lemoe_atomic_file_sweep_stale(const char *folder, const char *begin) {
+    char *dot_name = NULL;
+    lemoe_status status = lemoe_mem_printf(&dot_name, ".%s", begin);
+    if (status == LEMOE_OK) unlink_begun(folder, dot_name, LEMOE_ATOMIC_FILE_STALE_SECONDS);
+    lemoe_mem_free(dot_name);
 }
 
 static lemoe_status fsync_path(const char *path, int flags) {

@@ -22,6 +22,10 @@ lemoe_status lemoe_atomic_file_commit(lemoe_atomic_file *file) LEMOE_MUST_CHECK;
 void lemoe_atomic_file_abandon(lemoe_atomic_file *file);
 /* Local. Removes what processes that were killed had begun for path; for its only writer. Best effort. */
 void lemoe_atomic_file_sweep(const char *path);
+/* Local. The same for all such files of a folder whose names begin with a dot and begin, where several may write: those
+ * that nobody has written to for so long that whoever began them is gone. Best effort. */
+enum { LEMOE_ATOMIC_FILE_STALE_SECONDS = 600 };
+void lemoe_atomic_file_sweep_stale(const char *folder, const char *begin);
 /* Local. The second half alone, for journals: fsync of a folder. */
 lemoe_status lemoe_fsync_folder_of(const char *path) LEMOE_MUST_CHECK;
 

@@ -162,3 +162,27 @@ lemoe_status lemoe_json_items_next(lemoe_json_items *items, lemoe_json **out) {
     *out = document;
     return LEMOE_OK;
 }
+
+/* ---- writing ---- */
+
+static json_t *string_of_any_bytes(const char *text) {
+    char *plain = NULL;
+    json_t *string = json_string(text);
+    if (string) return string;
+    if (lemoe_mem_strdup(text, &plain) != LEMOE_OK) return NULL;
+    for (char *at = plain; *at; at++)
+        if ((unsigned char)*at >= 0x80) *at = '?';
+    string = json_string(plain);
+    lemoe_mem_free(plain);
+    return string;
+}
+
+lemoe_status lemoe_json_quote(const char *text, char **out) {
+    json_t *string = string_of_any_bytes(text);
+    size_t n = string ? json_dumpb(string, NULL, 0, JSON_ENCODE_ANY | JSON_ENSURE_ASCII) : 0;
+    lemoe_status status =
+        n > 0 ? lemoe_mem_alloc((int64_t)n + 1, 1, out) : lemoe_raise(LEMOE_ERR_NOMEM, "no memory for a text as JSON");
+    if (status == LEMOE_OK) (void)json_dumpb(string, *out, n, JSON_ENCODE_ANY | JSON_ENSURE_ASCII);
+    json_decref(string);
+    return status;
+}

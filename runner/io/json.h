@@ -1,6 +1,6 @@
 /*
- * JSON read-only, a thin layer over jansson (the only file that knows it): documents from outside, so duplicate keys
- * are refused, errors carry line and column, and strings are checked UTF-8.
+ * JSON, a thin layer over jansson (the only file that knows it): documents from outside, so duplicate keys are refused,
+ * errors carry line and column, and strings are checked UTF-8. Of writing there is only what is easily done wrong.
  */
 #ifndef RUNNER_IO_JSON_H
 #define RUNNER_IO_JSON_H
@@ -61,5 +61,9 @@ bool lemoe_json_bool(const lemoe_json_value *value);
 int64_t lemoe_json_integer(const lemoe_json_value *value);
 double lemoe_json_real(const lemoe_json_value *value);
 const char *lemoe_json_string(const lemoe_json_value *value);
+
+/* Local. Any text as a JSON string, with its quotes and in ASCII; bytes that are no UTF-8 come out as '?'. The caller
+ * frees. */
+lemoe_status lemoe_json_quote(const char *text, char **out) LEMOE_MUST_CHECK;
 
 #endif

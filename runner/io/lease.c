@@ -22,7 +22,7 @@ struct lemoe_lease {
     char *path, *lease_path;
     int lock; /* descriptor that carries the lock */
     double last_renewal;
-    lemoe_lease_owner me;
+    lemoe_lease_owner me, previous;
 };
 
 /* One word of at most 64 bytes: what a host or a scheduler calls itself is text from outside. */
@@ -141,20 +141,19 @@ static lemoe_status raise_owned(const char *path, const lemoe_lease_owner *owner
 }
 
 static lemoe_status take(lemoe_lease *lease) {
-    lemoe_lease_owner owner;
+    lemoe_lease_owner *owner = &lease->previous;
     lease->lock = open(lease->path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     LEMOE_CHECK(lease->lock >= 0, LEMOE_ERR_IO, "%s: cannot be opened for writing: %s", lease->path, strerror(errno));
     if (flock(lease->lock, LOCK_EX | LOCK_NB) != 0) {
         int reason = errno;
-        (void)read_record(lease->lease_path, &owner);
-        if (reason == EWOULDBLOCK) return raise_owned(lease->path, &owner);
+        (void)read_record(lease->lease_path, owner);
+        if (reason == EWOULDBLOCK) return raise_owned(lease->path, owner);
         /* A file system without locks: the lease alone has to do. */
         if (reason != ENOLCK && reason != ENOSYS && reason != EOPNOTSUPP)
             return lemoe_raise(LEMOE_ERR_IO, "%s: cannot be locked: %s", lease->path, strerror(reason));
-        if (read_record(lease->lease_path, &owner) && is_alive(&owner, &lease->me))
-            return raise_owned(lease->path, &owner);
-    } else if (read_record(lease->lease_path, &owner) && !is_same_boot(&owner, &lease->me) && is_fresh(&owner)) {
-        return raise_owned(lease->path, &owner);
+        if (is_alive(owner, &lease->me)) return raise_owned(lease->path, owner);
+    } else if (read_record(lease->lease_path, owner) && !is_same_boot(owner, &lease->me) && is_fresh(owner)) {
+        return raise_owned(lease->path, owner);
     }
     lease->me.renewed = (int64_t)time(NULL);
     LEMOE_TRY(write_record(lease->lease_path, &lease->me));
@@ -184,6 +183,8 @@ out:
     if (lease) forget(lease);
     return status;
 }
+
+const lemoe_lease_owner *lemoe_lease_previous(const lemoe_lease *lease) { return &lease->previous; }
 
 lemoe_status lemoe_lease_renew_now(lemoe_lease *lease) {
     lemoe_lease_owner owner;

@@ -26,6 +26,9 @@ typedef struct lemoe_lease_owner {
 /* Local. Takes lock and lease of path, which is created empty when missing. Errors: IO; STATE, naming the owner, when
  * somebody else holds the lock, or a lease renewed within the last 60 s on another machine. */
 lemoe_status lemoe_lease_acquire(const char *path, lemoe_lease **out) LEMOE_MUST_CHECK;
+/* Local, pure. Who had it when it was taken, as its lease file said under the lock: host is "" after an owner who gave
+ * it back, and for a file that had none. */
+const lemoe_lease_owner *lemoe_lease_previous(const lemoe_lease *lease);
 /* Local. Renews when 10 s have passed since the last time; cheap otherwise, so call it from every tick. Errors: IO;
  * STATE when the lease was taken over (this process slept for more than a minute): stop writing. */
 lemoe_status lemoe_lease_renew(lemoe_lease *lease) LEMOE_MUST_CHECK;

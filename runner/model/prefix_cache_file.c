@@ -73,8 +73,8 @@ const float *lemoe_prefix_cache_file_read(const char *path, const char *key, int
 
 /* ---- writing ---- */
 
-/* Bytes of the cache files in the folder, and the path of the one untouched for longest (freed by the caller; NULL:
- * none). */
+/* Bytes of the cache files in the folder, those being written included, and the path of the one untouched for longest
+ * (freed by the caller; NULL: none). */
 static lemoe_status survey(const char *folder, double *n_bytes, char **oldest) {
     DIR *listing = opendir(folder);
     lemoe_status status = LEMOE_OK;
@@ -84,11 +84,12 @@ static lemoe_status survey(const char *folder, double *n_bytes, char **oldest) {
     for (struct dirent *entry; listing && (entry = readdir(listing));) {
         struct stat info;
         char *path = NULL;
-        if (strncmp(entry->d_name, "prefix-", 7) != 0) continue;
+        bool is_begun = entry->d_name[0] == '.';
+        if (strncmp(entry->d_name + is_begun, "prefix-", 7) != 0) continue;
         LEMOE_TRY_GOTO(lemoe_file_join(folder, entry->d_name, &path));
         bool there = stat(path, &info) == 0;
         if (there) *n_bytes += (double)info.st_size;
-        if (there && (!*oldest || info.st_mtime < oldest_time)) {
+        if (there && !is_begun && (!*oldest || info.st_mtime < oldest_time)) {
             oldest_time = info.st_mtime;
             lemoe_mem_free(*oldest);
             *oldest = path;

@@ -82,6 +82,9 @@ lemoe_status lemoe_journal_next(lemoe_journal_reader *reader, lemoe_frame *frame
 /* Local. Bytes [from, end) of a journal file; the caller frees *data. */
 lemoe_status lemoe_journal_load(const char *path, int64_t from, unsigned char **data,
                                 int64_t *n_bytes) LEMOE_MUST_CHECK;
+/* Local. The first bytes, at most so many; the caller frees *data. */
+lemoe_status lemoe_journal_load_beginning(const char *path, int64_t most, unsigned char **data,
+                                          int64_t *n_bytes) LEMOE_MUST_CHECK;
 /* Local. The payload of the end frame, found from the end of the file without reading the rest; the caller frees *data.
  * *data is NULL when the file does not close with a whole end frame of this version. Errors: IO. */
 lemoe_status lemoe_journal_load_end(const char *path, unsigned char **data, int64_t *n_bytes) LEMOE_MUST_CHECK;

@@ -158,7 +158,7 @@ static lemoe_status open_for_reading(const char *path, int *file, int64_t *size)
     return lemoe_raise(LEMOE_ERR_IO, "%s: not a regular file", path);
 }
 
-lemoe_status lemoe_journal_load(const char *path, int64_t from, unsigned char **data, int64_t *n_bytes) {
+static lemoe_status load_part(const char *path, int64_t from, int64_t most, unsigned char **data, int64_t *n_bytes) {
     int file = -1;
     int64_t size = 0;
     unsigned char *bytes = NULL;
@@ -166,15 +166,24 @@ lemoe_status lemoe_journal_load(const char *path, int64_t from, unsigned char **
     *data = NULL;
     *n_bytes = 0;
     LEMOE_TRY_GOTO(open_for_reading(path, &file, &size));
-    if (size < from) size = from;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(size - from, 1, &bytes));
-    LEMOE_TRY_GOTO(read_part(path, file, from, size - from, bytes, n_bytes));
+    int64_t n_there = size > from ? size - from : 0;
+    if (n_there > most) n_there = most;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_there, 1, &bytes));
+    LEMOE_TRY_GOTO(read_part(path, file, from, n_there, bytes, n_bytes));
     *data = bytes;
     bytes = NULL;
 out:
     if (file >= 0) (void)close(file);
     lemoe_mem_free(bytes);
     return status;
+}
+
+lemoe_status lemoe_journal_load(const char *path, int64_t from, unsigned char **data, int64_t *n_bytes) {
+    return load_part(path, from, INT64_MAX, data, n_bytes);
+}
+
+lemoe_status lemoe_journal_load_beginning(const char *path, int64_t most, unsigned char **data, int64_t *n_bytes) {
+    return load_part(path, 0, most, data, n_bytes);
 }
 
 lemoe_status lemoe_journal_load_end(const char *path, unsigned char **data, int64_t *n_bytes) {

@@ -128,14 +128,16 @@ out:
     return status;
 }
 
-lemoe_status lemoe_results_publish_if_older(const char *journal_path, const char *h5_path) {
+bool lemoe_publish_is_due(const char *journal_path, const char *h5_path) {
     struct stat journal, h5;
-    if (stat(journal_path, &journal) != 0) return LEMOE_OK;
-    bool is_there = stat(h5_path, &h5) == 0;
-    bool is_older =
-        is_there && (h5.st_mtim.tv_sec != journal.st_mtim.tv_sec ? h5.st_mtim.tv_sec < journal.st_mtim.tv_sec
-                                                                 : h5.st_mtim.tv_nsec < journal.st_mtim.tv_nsec);
-    if (is_there && !is_older) return LEMOE_OK;
+    if (stat(journal_path, &journal) != 0) return false;
+    if (stat(h5_path, &h5) != 0) return true;
+    return h5.st_mtim.tv_sec != journal.st_mtim.tv_sec ? h5.st_mtim.tv_sec < journal.st_mtim.tv_sec
+                                                       : h5.st_mtim.tv_nsec < journal.st_mtim.tv_nsec;
+}
+
+lemoe_status lemoe_results_publish_if_older(const char *journal_path, const char *h5_path) {
+    if (!lemoe_publish_is_due(journal_path, h5_path)) return LEMOE_OK;
     lemoe_atomic_file_sweep(h5_path);
     return lemoe_results_publish(journal_path, h5_path, false);
 }

@@ -99,16 +99,23 @@ typedef struct lemoe_results_summary {
     double seconds;                           /* sum of /cost/seconds */
     int64_t peak_bytes;                       /* most of /cost/peak_bytes, -1 when there is none */
 } lemoe_results_summary;
-/* Local. A journal that is not there, or has no commit yet, gives exists = false. A run that has ended is read from the
- * last frame alone. Errors: IO; FORMAT and UNSUPPORTED as lemoe_results_publish. Free after success. */
+/* Local. A journal that is not there, or has no commit yet, gives exists = false. A run that has ended, and
+ * whose .h5 beside the journal is up to date, is read from the last frame alone. Errors: IO; FORMAT and UNSUPPORTED as
+ * lemoe_results_publish. Free after success. */
 lemoe_status lemoe_results_read_summary(const char *journal_path, lemoe_results_summary *out) LEMOE_MUST_CHECK;
 void lemoe_results_summary_free(lemoe_results_summary *summary);
 /* Local. How many batches a journal has committed, of how many; 0 of 0 before it says. Errors: as above. */
 lemoe_status lemoe_results_count_batches(const char *journal_path, int64_t *n_done, int64_t *n_batch) LEMOE_MUST_CHECK;
-/* Local. A root attribute that a journal has committed: its text ("" for a number; the caller frees), and its value (0
- * for a text). Errors: as lemoe_results_read_summary; FORMAT when it is not there. */
-lemoe_status lemoe_results_read_attribute(const char *journal_path, const char *name, char **text,
-                                          int64_t *value) LEMOE_MUST_CHECK;
+/* A root attribute that is asked of a journal. */
+typedef struct lemoe_results_asked {
+    const char *name;
+    char *text;    /* "" for a number; NULL: the run does not say. The caller frees, after errors too */
+    int64_t value; /* 0 for a text */
+} lemoe_results_asked;
+/* Local. What the run says under those names before its first rows: of a long journal only the beginning is read.
+ * Errors: as lemoe_results_read_summary, for damage there. */
+lemoe_status lemoe_results_read_first_attributes(const char *journal_path, lemoe_results_asked *asked,
+                                                 int64_t n_asked) LEMOE_MUST_CHECK;
 /* Local. How many numbers a journal has committed: grows as the run gets further, and only then. 0 without a journal.
  * Errors: as lemoe_results_read_summary. */
 lemoe_status lemoe_results_count_values(const char *journal_path, int64_t *out) LEMOE_MUST_CHECK;

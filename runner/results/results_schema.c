@@ -47,6 +47,8 @@ static const lemoe_attribute_row attribute_rows[] = {
     {"versions", TEXT, false, "libraries and their versions"},
     {"device", TEXT, false, "device model"},
     {"domain", TEXT, false, "domain within which results are equal bit for bit"},
+    {"swept_keys", TEXT, true, "keys that the sweep of the run varied, comma between; empty for a single run"},
+    {"sweep_place", I64, true, "place of the run in that sweep, from 0"},
     {"tensor_parallel", I64, false, "ranks of the team"},
     {"threads", I64, false, "threads of a rank"},
     {"hosts", TEXT, true, "hosts of the team"},

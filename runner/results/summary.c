@@ -3,6 +3,7 @@
 #include "kernels/base/mem.h"
 #include "runner/io/file.h"
 #include "runner/io/lease.h"
+#include "runner/results/publish_run.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -144,17 +145,38 @@ static lemoe_status read_end(const char *path, lemoe_results_summary *out, bool 
     return status;
 }
 
+/* The journal of a run that has ended is all there is where its file is missing or older: then all of it is read, so
+ * that damage does not hide behind a last frame that is whole. */
+static lemoe_status is_alone(const char *journal_path, bool *out) {
+    static const char ending[] = ".journal";
+    size_t length = strlen(journal_path), tail = sizeof ending - 1;
+    char *h5_path = NULL;
+    *out = length > tail && strcmp(journal_path + length - tail, ending) == 0;
+    if (!*out) return LEMOE_OK;
+    LEMOE_TRY(lemoe_mem_printf(&h5_path, "%.*s.h5", (int)(length - tail), journal_path));
+    *out = lemoe_publish_is_due(journal_path, h5_path);
+    lemoe_mem_free(h5_path);
+    return LEMOE_OK;
+}
+
+static lemoe_status read_if_seen(const char *journal_path, lemoe_results_summary *out, bool *is_done) {
+    bool alone = false;
+    LEMOE_TRY(is_alone(journal_path, &alone));
+    *is_done = false;
+    return alone ? LEMOE_OK : read_end(journal_path, out, is_done);
+}
+
 lemoe_status lemoe_results_read_summary(const char *journal_path, lemoe_results_summary *out) {
     lemoe_replay *replay = NULL;
     lemoe_status status = LEMOE_OK;
     lemoe_lease_owner owner;
-    bool is_whole = false;
+    bool is_done = false;
     clear(out);
     if (!lemoe_file_exists(journal_path)) return LEMOE_OK;
     /* Asked before and after reading: a run may end, or begin, in between. */
     bool was_owned = lemoe_lease_probe(journal_path, &owner);
-    LEMOE_TRY(read_end(journal_path, out, &is_whole));
-    if (is_whole) return LEMOE_OK;
+    LEMOE_TRY(read_if_seen(journal_path, out, &is_done));
+    if (is_done) return LEMOE_OK;
     LEMOE_TRY_GOTO(lemoe_replay_create(journal_path, false, &replay));
     LEMOE_TRY_GOTO(lemoe_replay_advance(replay, journal_path));
     LEMOE_TRY_GOTO(lemoe_summary_from_replay(replay, out));

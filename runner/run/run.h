@@ -25,6 +25,8 @@ typedef struct lemoe_run_args {
     const char *run_id, *identity;
     const char *output_folder; /* runs/ and cache/ are made in it */
     const char *mpi_version;
+    const char *swept_keys;        /* of the sweep that the run belongs to, comma between */
+    int64_t sweep_place;           /* among its runs */
     int64_t predicted_bytes;       /* as planned beforehand, for an order like the run's; 0: unknown */
     double predicted_step_seconds; /* as estimated beforehand, for /cost; 0: unknown */
     /* Local, on every rank, at every update, batch end and change of phase; must be quick. NULL: nobody asks. */

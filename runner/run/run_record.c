@@ -54,7 +54,8 @@ static lemoe_status put_texts(lemoe_results *results, const lemoe_run_args *args
         {"device",                lemoe_device_kind(world->device)             },
         {"domain",                lemoe_device_domain(world->device)           },
         {"hosts",                 hosts                                        },
-        {"slurm_job_id",          job ? job : ""                               }
+        {"slurm_job_id",          job ? job : ""                               },
+        {"swept_keys",            args->swept_keys                             }
     };
     for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
         LEMOE_TRY(lemoe_results_attribute(results, attributes[i].name, attributes[i].text));
@@ -69,6 +70,7 @@ static lemoe_status put_numbers(lemoe_results *results, const lemoe_run_args *ar
     } attributes[] = {
         {"numerics_version",            LEMOE_NUMERICS_VERSION          },
         {"git_dirty",                   LEMOE_GIT_DIRTY                 },
+        {"sweep_place",                 args->sweep_place               },
         {"tensor_parallel",             lemoe_comm_size(world->comm)    },
         {"threads",                     args->config->parallel.threads  },
         {"records_in_file",             world->dataset->n_record        },

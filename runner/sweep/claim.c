@@ -63,13 +63,19 @@ static lemoe_status append_line(const char *output_folder, const char *run_id, c
     return status;
 }
 
+static lemoe_status count_values(const char *output_folder, const char *run_id, int64_t *out) {
+    char *journal = NULL;
+    LEMOE_TRY(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, run_id));
+    if (lemoe_results_count_values(journal, out) != LEMOE_OK) lemoe_error_clear(); /* unreadable: nothing new */
+    lemoe_mem_free(journal);
+    return LEMOE_OK;
+}
+
 /* One line a death: what the run had committed by then, and whose launch it was, or how it happened. */
 static lemoe_status note_death(const char *output_folder, const char *run_id, const char *what) {
-    char line[512], seen[21], *journal = NULL;
+    char line[512], seen[21];
     int64_t n_value = 0;
-    LEMOE_TRY(lemoe_mem_printf(&journal, "%s/runs/%s.journal", output_folder, run_id));
-    if (lemoe_results_count_values(journal, &n_value) != LEMOE_OK) lemoe_error_clear(); /* unreadable: nothing new */
-    lemoe_mem_free(journal);
+    LEMOE_TRY(count_values(output_folder, run_id, &n_value));
     lemoe_clock_utc(seen);
     (void)snprintf(line, sizeof line, "%" PRId64 " values committed; found dead at %s; %s\n", n_value, seen, what);
     return append_line(output_folder, run_id, line);
@@ -81,30 +87,61 @@ lemoe_status lemoe_claim_add_death(const char *output_folder, const char *run_id
 }
 
 /* Deaths since the run last got further than ever before, that one included. */
-static void count_lines(const char *text, lemoe_claim_deaths *out) {
-    int64_t best = -1, n_value = 0;
+static void count_one(int64_t n_value, int64_t *best, lemoe_claim_deaths *out) {
+    out->n = n_value > *best ? 1 : out->n + 1;
+    if (n_value > *best) *best = n_value;
+}
+
+static void count_lines(const char *text, int64_t *best, lemoe_claim_deaths *out) {
+    int64_t n_value = 0;
     for (const char *line = text; line && *line;) {
-        if (sscanf(line, "%18" SCNd64 " values committed", &n_value) == 1) {
-            out->n = n_value > best ? 1 : out->n + 1;
-            if (n_value > best) best = n_value;
-        }
+        if (sscanf(line, "%18" SCNd64 " values committed", &n_value) == 1) count_one(n_value, best, out);
         out->is_quarantined = out->is_quarantined || strncmp(line, quarantine_line, strlen("quarantined")) == 0;
         line = strchr(line, '\n');
         if (line) line++;
     }
 }
 
-lemoe_status lemoe_claim_read_deaths(const char *output_folder, const char *run_id, lemoe_claim_deaths *out) {
+static lemoe_status read_counted(const char *output_folder, const char *run_id, int64_t *best,
+                                 lemoe_claim_deaths *out) {
     char *path = NULL, *text = NULL;
     int64_t n_bytes = 0;
-    *out = (lemoe_claim_deaths){0};
     LEMOE_TRY(path_of(output_folder, run_id, "deaths", &path));
     lemoe_status status =
         lemoe_file_exists(path) ? lemoe_file_read_text(path, MAX_DEATHS_BYTES, &text, &n_bytes) : LEMOE_OK;
-    if (status == LEMOE_OK) count_lines(text, out);
+    if (status == LEMOE_OK) count_lines(text, best, out);
     lemoe_mem_free(text);
     lemoe_mem_free(path);
     return status;
+}
+
+/* Whether the run was under way when its owner left it without giving the claim back. */
+static bool is_death(const char *claim_path, const lemoe_lease_owner *owner) {
+    struct stat claim;
+    return owner->host[0] && stat(claim_path, &claim) == 0 && claim.st_size > 0;
+}
+
+/* A death that nobody has counted yet. */
+static bool is_dead(const char *output_folder, const char *run_id) {
+    char *path = NULL;
+    lemoe_lease_owner owner;
+    if (path_of(output_folder, run_id, "claim", &path) != LEMOE_OK) {
+        lemoe_error_clear();
+        return false;
+    }
+    bool yes = !lemoe_lease_probe(path, &owner) && is_death(path, &owner);
+    lemoe_mem_free(path);
+    return yes;
+}
+
+lemoe_status lemoe_claim_read_deaths(const char *output_folder, const char *run_id, lemoe_claim_deaths *out) {
+    int64_t best = -1, n_value = 0;
+    *out = (lemoe_claim_deaths){0};
+    LEMOE_TRY(read_counted(output_folder, run_id, &best, out));
+    if (!is_dead(output_folder, run_id)) return LEMOE_OK;
+    LEMOE_TRY(count_values(output_folder, run_id, &n_value));
+    count_one(n_value, &best, out);
+    return LEMOE_OK;
 }
 
 lemoe_status lemoe_claim_quarantine(const char *output_folder, const char *run_id) {
@@ -134,19 +171,13 @@ void lemoe_claim_begin(const char *output_folder, const char *run_id) {
     if (write_word(output_folder, run_id, begun_word) != LEMOE_OK) lemoe_error_clear();
 }
 
-/* The run had begun, and nobody alive stands behind its claim. */
-static lemoe_status find_dead_owner(const char *output_folder, const char *run_id, bool *is_dead,
-                                    lemoe_lease_owner *owner) {
-    char *path = NULL;
-    struct stat claim;
+static lemoe_status note_previous(const char *output_folder, const char *run_id, const lemoe_lease *claim) {
+    char who[320], *path = NULL;
+    const lemoe_lease_owner *owner = lemoe_lease_previous(claim);
     LEMOE_TRY(path_of(output_folder, run_id, "claim", &path));
-    *is_dead = !lemoe_lease_probe(path, owner) && owner->host[0] && stat(path, &claim) == 0 && claim.st_size > 0;
+    bool yes = is_death(path, owner);
     lemoe_mem_free(path);
-    return LEMOE_OK;
-}
-
-static lemoe_status note_owner(const char *output_folder, const char *run_id, const lemoe_lease_owner *owner) {
-    char who[320];
+    if (!yes) return LEMOE_OK;
     lemoe_lease_describe(owner, who, (int64_t)sizeof who);
     return note_death(output_folder, run_id, who);
 }
@@ -162,19 +193,16 @@ static lemoe_status acquire(const char *output_folder, const char *run_id, lemoe
     return LEMOE_OK;
 }
 
-/* The death is noted under the claim, so that two launches do not count the same one. */
+/* The death is found and noted under the claim, so that two launches do not count the same one. */
 lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lemoe_lease **out, bool *held,
                               int64_t *renewed) {
-    lemoe_lease_owner owner;
-    bool is_dead = false;
     LEMOE_TRY(make_folder(output_folder, run_id));
-    LEMOE_TRY(find_dead_owner(output_folder, run_id, &is_dead, &owner));
     LEMOE_TRY(acquire(output_folder, run_id, out, held));
     if (*held) {
         (void)lemoe_claim_is_held(output_folder, run_id, renewed);
         return LEMOE_OK;
     }
-    lemoe_status status = is_dead ? note_owner(output_folder, run_id, &owner) : LEMOE_OK;
+    lemoe_status status = note_previous(output_folder, run_id, *out);
     if (status == LEMOE_OK) status = write_word(output_folder, run_id, "");
     if (status == LEMOE_OK) return LEMOE_OK;
     lemoe_lease_release(*out);
@@ -182,24 +210,14 @@ lemoe_status lemoe_claim_take(const char *output_folder, const char *run_id, lem
     return status;
 }
 
-lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run_id, lemoe_claim_deaths *out) {
-    lemoe_lease_owner owner;
+lemoe_status lemoe_claim_count_death(const char *output_folder, const char *run_id) {
     lemoe_lease *claim = NULL;
-    bool is_dead = false, held = false;
+    bool held = false;
     int64_t renewed = 0;
-    LEMOE_TRY(find_dead_owner(output_folder, run_id, &is_dead, &owner));
-    if (is_dead) {
-        LEMOE_TRY(lemoe_claim_take(output_folder, run_id, &claim, &held, &renewed));
-        lemoe_lease_release(claim);
-    }
-    return lemoe_claim_read_deaths(output_folder, run_id, out);
-}
-
-bool lemoe_claim_is_dead(const char *output_folder, const char *run_id) {
-    lemoe_lease_owner owner;
-    bool is_dead = false;
-    if (find_dead_owner(output_folder, run_id, &is_dead, &owner) != LEMOE_OK) lemoe_error_clear();
-    return is_dead;
+    if (!is_dead(output_folder, run_id)) return LEMOE_OK;
+    LEMOE_TRY(lemoe_claim_take(output_folder, run_id, &claim, &held, &renewed));
+    lemoe_lease_release(claim);
+    return LEMOE_OK;
 }
 
 void lemoe_claim_forget_deaths(const char *output_folder, const char *run_id) {

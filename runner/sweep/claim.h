@@ -26,17 +26,13 @@ typedef struct lemoe_claim_deaths {
     bool is_quarantined; /* a launch set the run aside because of them */
 } lemoe_claim_deaths;
 
-/* Local. If the run was under way when its launch died, adds that to the evidence (as taking the claim does); gives the
- * whole. Errors: IO. */
-lemoe_status lemoe_claim_count_deaths(const char *output_folder, const char *run_id,
-                                      lemoe_claim_deaths *out) LEMOE_MUST_CHECK;
-/* Local. The evidence as it stands; writes nothing. */
+/* Local. The evidence, and a death that nobody has added to it yet; writes nothing. Errors: IO. */
 lemoe_status lemoe_claim_read_deaths(const char *output_folder, const char *run_id,
                                      lemoe_claim_deaths *out) LEMOE_MUST_CHECK;
+/* Local. Adds that death to the evidence, as taking the claim does; nothing to do without one. Errors: IO. */
+lemoe_status lemoe_claim_count_death(const char *output_folder, const char *run_id) LEMOE_MUST_CHECK;
 /* Local. Adds a death that cost no launch: of a process that planned for the run; how: in words. Errors: IO. */
 lemoe_status lemoe_claim_add_death(const char *output_folder, const char *run_id, const char *how) LEMOE_MUST_CHECK;
-/* Local. Whether a launch died while the run was under way, and nobody has counted that yet. */
-bool lemoe_claim_is_dead(const char *output_folder, const char *run_id);
 /* Local. Sets the run aside, in the evidence, once. */
 lemoe_status lemoe_claim_quarantine(const char *output_folder, const char *run_id) LEMOE_MUST_CHECK;
 /* Local. The evidence was dealt with: the run is asked for again, or has ended. */

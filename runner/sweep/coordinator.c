@@ -183,6 +183,10 @@ void lemoe_coordinator_destroy(lemoe_coordinator *c) {
     lemoe_mem_free(c);
 }
 
+lemoe_status lemoe_coordinator_publish_last(lemoe_coordinator *c, double seconds) {
+    return lemoe_publisher_publish_last(c->publisher, seconds);
+}
+
 lemoe_run_ending lemoe_coordinator_ending(const lemoe_coordinator *c, int64_t index) {
     lemoe_run_ending none = {.error = ""};
     int64_t low = 0, high = c->n_run; /* ascending in the sweep's order */

@@ -37,6 +37,8 @@ lemoe_status lemoe_coordinator_receive(lemoe_coordinator *coordinator, const lem
 /* Local. What is due: signals, idle ranks, runs held elsewhere, sweep.h5, the display; STOP to all at the end. */
 lemoe_status lemoe_coordinator_act(lemoe_coordinator *coordinator) LEMOE_MUST_CHECK;
 
+/* Local. sweep.h5 a last time, when all has ended: lemoe_publisher_publish_last. */
+lemoe_status lemoe_coordinator_publish_last(lemoe_coordinator *coordinator, double seconds) LEMOE_MUST_CHECK;
 /* Local. Of a run by its index in the sweep; has_begun is false for one that this launch did not start. */
 lemoe_run_ending lemoe_coordinator_ending(const lemoe_coordinator *coordinator, int64_t index);
 /* Local. Whether a signal ended handing out. */

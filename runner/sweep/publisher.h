@@ -1,5 +1,6 @@
 /* The one publisher of sweep.h5: whoever holds the lease on `.sweep` in the output folder, which is taken for each
- * publication and given back after it. Always written whole, from the journals. */
+ * publication and given back after it. Always written whole, from the journals: the launch's runs in its order, then
+ * all others of the folder. */
 #ifndef RUNNER_SWEEP_PUBLISHER_H
 #define RUNNER_SWEEP_PUBLISHER_H
 
@@ -16,5 +17,8 @@ lemoe_status lemoe_publisher_publish(lemoe_publisher *publisher) LEMOE_MUST_CHEC
 /* Local. The last time: waits up to `seconds` for another launch to end its own publishing, so that whoever ends last
  * has published everything; a warning when that is not enough. Errors: IO. */
 lemoe_status lemoe_publisher_publish_last(lemoe_publisher *publisher, double seconds) LEMOE_MUST_CHECK;
+/* Local. Without a launch (--republish): all rows are of others. Waits as long for a launch that publishes. Errors: IO;
+ * STATE when that was not enough. */
+lemoe_status lemoe_publisher_publish_folder(const char *output_folder, double seconds) LEMOE_MUST_CHECK;
 
 #endif

@@ -3,6 +3,7 @@
 #include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "runner/edit/editor.h"
+#include "runner/io/atomic_file.h"
 #include "runner/io/child.h"
 #include "runner/io/file.h"
 #include "runner/plan/order_plan.h"
@@ -11,7 +12,6 @@
 #include "runner/sweep/check.h"
 #include "runner/sweep/claim.h"
 #include "runner/sweep/memory.h"
-#include "runner/sweep/publisher.h"
 #include "runner/sweep/table.h"
 #include "runner/sweep/worker.h"
 
@@ -62,6 +62,17 @@ static void add_axes(const lemoe_sweep_spec *spec, lemoe_sweep *sweep) {
     }
 }
 
+static lemoe_status name_axes(lemoe_sweep *sweep) {
+    LEMOE_TRY(lemoe_mem_strdup("", &sweep->swept_keys));
+    for (int64_t a = 0; a < sweep->n_axis; a++) {
+        char *longer = NULL;
+        LEMOE_TRY(lemoe_mem_printf(&longer, "%s%s%s", sweep->swept_keys, a > 0 ? "," : "", sweep->axis_keys[a]));
+        lemoe_mem_free(sweep->swept_keys);
+        sweep->swept_keys = longer;
+    }
+    return LEMOE_OK;
+}
+
 /* The files' runs, one behind the other. */
 static lemoe_status join(lemoe_sweep *out) {
     int64_t n_run = 0, n_axis = 0;
@@ -77,6 +88,7 @@ static lemoe_status join(lemoe_sweep *out) {
         for (int64_t i = 0; i < spec->n_run; i++)
             out->runs[out->n_run++] = (lemoe_sweep_run){.spec = s, .spec_index = i, .label = spec->run_label[i]};
     }
+    LEMOE_TRY(name_axes(out));
     return lemoe_mem_strdup(out->specs[0]->first->output.dir, &out->output_folder);
 }
 
@@ -114,17 +126,10 @@ static bool is_wanted(const lemoe_options *options, const lemoe_sweep_run *run) 
 
 static lemoe_status is_quarantined(const lemoe_options *options, const lemoe_sweep *sweep, const lemoe_sweep_run *run,
                                    bool *out) {
-    const char *folder = sweep->output_folder;
     lemoe_claim_deaths deaths;
-    *out = false;
-    if (options->dry_run) {
-        LEMOE_TRY(lemoe_claim_read_deaths(folder, run->run_id, &deaths));
-    } else {
-        if (options->retry_failed) lemoe_claim_forget_deaths(folder, run->run_id);
-        LEMOE_TRY(lemoe_claim_count_deaths(folder, run->run_id, &deaths));
-    }
+    LEMOE_TRY(lemoe_claim_read_deaths(sweep->output_folder, run->run_id, &deaths));
     *out = options->quarantine_after > 0 && deaths.n >= options->quarantine_after && !options->retry_failed;
-    return *out && !options->dry_run ? lemoe_claim_quarantine(folder, run->run_id) : LEMOE_OK;
+    return LEMOE_OK;
 }
 
 /* What an earlier launch finished is not done again; what failed only on request. */
@@ -147,6 +152,7 @@ static lemoe_status find_skip(const lemoe_options *options, const lemoe_sweep *s
     return LEMOE_OK;
 }
 
+/* Writes nothing: the launch may still be refused. */
 static lemoe_status find_skips(const lemoe_options *options, lemoe_sweep *sweep) {
     int64_t n_wanted = 0, n_unreadable = 0, unreadable = 0;
     for (int64_t i = 0; i < sweep->n_run; i++) {
@@ -232,6 +238,7 @@ void lemoe_sweep_close(lemoe_sweep *sweep) {
     for (int64_t i = 0; i < sweep->n_spec; i++) lemoe_config_free(sweep->specs[i]);
     lemoe_mem_free(sweep->specs);
     lemoe_mem_free(sweep->axis_keys);
+    lemoe_mem_free(sweep->swept_keys);
     lemoe_mem_free(sweep->runs);
     for (int64_t i = 0; i < sweep->n_input; i++) lemoe_edit_stream_destroy(sweep->inputs[i].stream);
     lemoe_mem_free(sweep->inputs);
@@ -241,14 +248,11 @@ void lemoe_sweep_close(lemoe_sweep *sweep) {
 
 /* ---- working ---- */
 
-static lemoe_status close_on_first(lemoe_sweep *sweep, const lemoe_coordinator *coordinator, lemoe_estimates *estimates,
+static lemoe_status close_on_first(lemoe_sweep *sweep, lemoe_coordinator *coordinator, lemoe_estimates *estimates,
                                    int *exit_status) {
     enum { PUBLISH_WAIT_SECONDS = 60 };
-    lemoe_publisher *publisher = NULL;
     lemoe_estimates_save(estimates);
-    lemoe_status status = lemoe_publisher_open(sweep, &publisher);
-    if (status == LEMOE_OK) status = lemoe_publisher_publish_last(publisher, PUBLISH_WAIT_SECONDS);
-    lemoe_publisher_close(publisher);
+    lemoe_status status = lemoe_coordinator_publish_last(coordinator, PUBLISH_WAIT_SECONDS);
     if (status == LEMOE_OK) status = lemoe_table_print(sweep, stdout);
     *exit_status = lemoe_announce_ending(sweep, coordinator, stdout);
     return status;
@@ -266,35 +270,63 @@ static void tidy_ended(const lemoe_sweep *sweep) {
     }
 }
 
+/* What killed launches had begun to write and nobody takes over: of caches, the table, and runs that have ended. */
+static void sweep_stale(const lemoe_sweep *sweep) {
+    static const struct {
+        const char *folder, *begin;
+    } places[] = {
+        {".",     "sweep.h5."}, /* what else is there is the user's */
+        {"runs",  ""         },
+        {"cache", ""         }
+    };
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        char *folder = NULL;
+        if (lemoe_file_join(sweep->output_folder, places[i].folder, &folder) == LEMOE_OK)
+            lemoe_atomic_file_sweep_stale(folder, places[i].begin);
+        lemoe_mem_free(folder);
+    }
+}
+
 /* What died while memory was planned leaves evidence, as a launch does that dies. */
-static lemoe_status note_deaths(const lemoe_sweep *sweep) {
+static lemoe_status note_death(const char *folder, const lemoe_sweep_run *run) {
+    char how[80], text[128];
+    lemoe_child_describe(run->planning_death, how, sizeof how);
+    (void)snprintf(text, sizeof text, "%s while its memory was planned", how);
+    return lemoe_claim_add_death(folder, run->run_id, text);
+}
+
+/* The evidence behind the decisions that lemoe_sweep_open took. */
+static lemoe_status write_evidence(const lemoe_options *options, const lemoe_sweep *sweep) {
+    const char *folder = sweep->output_folder;
     for (int64_t i = 0; i < sweep->n_run; i++) {
         const lemoe_sweep_run *run = &sweep->runs[i];
-        char how[80], text[128];
-        if (run->skip != LEMOE_SKIP_DIED) continue;
-        lemoe_child_describe(run->planning_death, how, sizeof how);
-        (void)snprintf(text, sizeof text, "%s while its memory was planned", how);
-        LEMOE_TRY(lemoe_claim_add_death(sweep->output_folder, run->run_id, text));
+        bool is_set_aside = run->skip == LEMOE_SKIP_QUARANTINED, has_died = run->skip == LEMOE_SKIP_DIED;
+        if (run->skip != LEMOE_SKIP_NOT && !is_set_aside && !has_died) continue;
+        if (options->retry_failed) lemoe_claim_forget_deaths(folder, run->run_id);
+        LEMOE_TRY(lemoe_claim_count_death(folder, run->run_id));
+        if (is_set_aside) LEMOE_TRY(lemoe_claim_quarantine(folder, run->run_id));
+        if (has_died) LEMOE_TRY(note_death(folder, run));
     }
     return LEMOE_OK;
 }
 
-static lemoe_status open_on_first(lemoe_launch *launch, const lemoe_sweep *sweep, lemoe_estimates **estimates,
-                                  lemoe_coordinator **coordinator) {
+static lemoe_status open_on_first(lemoe_launch *launch, const lemoe_options *options, const lemoe_sweep *sweep,
+                                  lemoe_estimates **estimates, lemoe_coordinator **coordinator) {
+    sweep_stale(sweep);
     tidy_ended(sweep);
-    LEMOE_TRY(note_deaths(sweep));
+    LEMOE_TRY(write_evidence(options, sweep));
     LEMOE_TRY(lemoe_estimates_open(sweep->output_folder, estimates));
     lemoe_coordinator_args args = {launch, sweep, *estimates, sweep->specs[0]->first->output.progress};
     return lemoe_coordinator_create(&args, coordinator);
 }
 
-static lemoe_status work(lemoe_launch *launch, lemoe_sweep *sweep, int *exit_status) {
+static lemoe_status work(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *sweep, int *exit_status) {
     lemoe_comm *world = lemoe_launch_world(launch);
     lemoe_status status = LEMOE_OK;
     lemoe_estimates *estimates = NULL;
     lemoe_coordinator *coordinator = NULL;
     bool is_first = lemoe_comm_rank(world) == 0;
-    if (is_first) status = open_on_first(launch, sweep, &estimates, &coordinator);
+    if (is_first) status = open_on_first(launch, options, sweep, &estimates, &coordinator);
     LEMOE_TRY_GOTO(lemoe_comm_agree(world, status));
     lemoe_worker_args args = {launch, sweep, coordinator, lemoe_run_execute};
     LEMOE_TRY_GOTO(lemoe_worker_run(&args));
@@ -320,5 +352,5 @@ lemoe_status lemoe_sweep_execute(lemoe_launch *launch, const lemoe_options *opti
     }
     if (lemoe_comm_rank(world) == 0) lemoe_announce_launch(sweep, n_rank, stderr);
     lemoe_log_set_level(LEMOE_LOG_WARN); /* what runs say of themselves goes through the coordinator */
-    return work(launch, sweep, exit_status);
+    return work(launch, options, sweep, exit_status);
 }

@@ -61,6 +61,7 @@ typedef struct lemoe_sweep {
     int64_t n_spec;
     const char **axis_keys; /* [n_axis] of all files; borrowed from the specs */
     int64_t n_axis;
+    char *swept_keys;      /* the same in one text, comma between */
     lemoe_sweep_run *runs; /* [n_run] those of the specs, each identity once */
     int64_t n_run, n_repeated, n_todo;
     lemoe_sweep_input *inputs; /* on rank 0 */

@@ -166,6 +166,8 @@ static lemoe_status do_run(worker *w, int64_t index) {
                            .identity = run->identity,
                            .output_folder = w->sweep->output_folder,
                            .mpi_version = lemoe_launch_mpi_version(),
+                           .swept_keys = w->sweep->swept_keys,
+                           .sweep_place = index,
                            .predicted_bytes = run->predicted_bytes,
                            .predicted_step_seconds = run->predicted_step_seconds,
                            .report = report,

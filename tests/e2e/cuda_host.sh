@@ -18,6 +18,12 @@ on() {
 on cpu 1 cpu
 on auto 1 cuda # there is one
 grep -q 'devices: rank 0 on GPU 0 (emulated device' log || fail "no line about the device: $(cat log)"
+check_devices() { # of the table, which a launch and --republish write
+    "$python" -c 'import h5py; d = set(h5py.File("cuda/sweep.h5")["device"].asstr()); assert d == {"cuda"}, d' || fail "$1"
+}
+check_devices "sweep.h5 of a launch names another device"
+"$program" --republish cuda >table || fail "--republish: $(cat table)"
+check_devices "sweep.h5 of --republish names another device"
 on cuda 2 staged
 grep -q 'devices: rank 0 on GPU 0, rank 1 on GPU 0' log || fail "no line about the devices: $(cat log)"
 on cuda 1 again

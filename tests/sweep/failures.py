@@ -63,13 +63,15 @@ def kill_during(run, arguments=()):
     """A rank dies while that run is under way; the whole job has to end within 30 s. It dies in the second or more that
     the run needs before it can commit anything: without cached prefixes."""
     shutil.rmtree(sweep.out / "cache", ignore_errors=True)
+    launched = time.time()
     process = sweep.start(2, "--only", run, *arguments)
     lease = sweep.out / "runs" / run / "claim.lease"
 
     def has_begun():
         ranks = ranks_of(process)
         is_claimed = 0 in ranks and lease.exists() and f"pid {ranks[0]}\n" in lease.read_text()
-        return is_claimed and lease.with_suffix("").stat().st_size > 0  # the claim says "begun"
+        claim = lease.with_suffix("")
+        return is_claimed and claim.stat().st_size > 0 and claim.stat().st_mtime > launched  # it says "begun", anew
 
     wait_until(has_begun, 60, "the run to begin")
     os.kill(ranks_of(process)[0], signal.SIGKILL)  # the rank that works on it

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <utime.h>
 
 /* ---- reading ---- */
 
@@ -153,6 +154,35 @@ static void a_commit_that_fails_leaves_nothing(void **state) {
     assert_ok(lemoe_fsync_folder_of(fixture_path(state, "anything", full)));
 }
 
+/* Of those that a killed process had begun: its only writer sweeps them all, others what is old. */
+static void what_was_begun_is_swept(void **state) {
+    static const struct {
+        const char *name;
+        bool is_old, stays;
+    } cases[] = {
+        {"swept/.a.bin.17",  true,  false},
+        {"swept/.b.bin.17",  true,  true }, /* another name */
+        {"swept/.a.bin.17x", true,  true }, /* no process number */
+        {"swept/a.bin.17",   true,  true },
+        {"swept/.a.bin.18",  false, true }, /* may be under way */
+    };
+    char path[512], folder[512];
+    struct utimbuf old = {1000, 1000};
+    assert_ok(lemoe_file_make_folders(fixture_path(state, "swept/.a.folder.17", path)));
+    assert_int_equal(utime(path, &old), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_text(fixture_path(state, cases[i].name, path), "x");
+        if (cases[i].is_old) assert_int_equal(utime(path, &old), 0);
+    }
+    lemoe_atomic_file_sweep_stale(fixture_path(state, "swept", folder), "a.");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(lemoe_file_exists(fixture_path(state, cases[i].name, path)), cases[i].stays);
+    assert_true(lemoe_file_is_folder(fixture_path(state, "swept/.a.folder.17", path)));
+    lemoe_atomic_file_sweep(fixture_path(state, "swept/a.bin", path));
+    assert_false(lemoe_file_exists(fixture_path(state, "swept/.a.bin.18", path)));
+    lemoe_atomic_file_sweep_stale(fixture_path(state, "absent", folder), "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mapping_shows_the_file),
@@ -164,6 +194,7 @@ int main(void) {
         cmocka_unit_test(the_old_file_stands_until_the_commit),
         cmocka_unit_test(abandoning_leaves_nothing),
         cmocka_unit_test(a_commit_that_fails_leaves_nothing),
+        cmocka_unit_test(what_was_begun_is_swept),
     };
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);
 }

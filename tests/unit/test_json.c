@@ -181,6 +181,30 @@ static void files_are_named_in_errors(void **state) {
     assert_error(lemoe_json_open(path, 5, &document), LEMOE_ERR_FORMAT, "at most 5");
 }
 
+/* What is written is read back, and is ASCII whatever the text is. */
+static void any_text_can_be_written(void **state) {
+    static const char *const texts[][2] = {
+        {"",                          NULL    },
+        {"a\"b\\c\n\t\x01\x7f/",      NULL    },
+        {"\xc3\xbc \xf0\x9f\x98\x80", NULL    },
+        {"caf\xe9\"",                 "caf?\""}, /* no UTF-8 */
+        {"\xc3",                      "?"     },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char *quoted = NULL, *array = NULL;
+        assert_ok(lemoe_json_quote(texts[i][0], &quoted));
+        for (const char *at = quoted; *at; at++) assert_in_range(*at, ' ', '~' + 1);
+        assert_ok(lemoe_mem_printf(&array, "[%s]", quoted));
+        lemoe_json *document = parse(array);
+        assert_string_equal(lemoe_json_string(lemoe_json_at(lemoe_json_root(document), 0)),
+                            texts[i][1] ? texts[i][1] : texts[i][0]);
+        lemoe_json_close(document);
+        lemoe_mem_free(quoted);
+        lemoe_mem_free(array);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_of_every_kind),
@@ -191,6 +215,7 @@ int main(void) {
         cmocka_unit_test(items_come_one_at_a_time),
         cmocka_unit_test(an_item_has_a_largest_size),
         cmocka_unit_test(items_that_are_wrong_are_refused_with_their_place),
+        cmocka_unit_test(any_text_can_be_written),
     };
     return cmocka_run_group_tests(tests, fixture_open, fixture_close);
 }

@@ -1,3 +1,4 @@
+#include "runner/io/file.h"
 #include "runner/model/embedding_file.h"
 #include "tests/unit/world_fixture.h"
 
@@ -274,6 +275,25 @@ static void the_folder_stays_below_its_limit(void **state) {
     assert_int_equal(stat(foreign, &info), 0);
 }
 
+/* Another process is writing: that takes room, and is left alone. */
+static void what_is_being_written_counts(void **state) {
+    char folder[512], path[1024], begun[600], done[600];
+    lemoe_prefix_cache_args args = args_with(subfolder(state, "begun", folder));
+    lemoe_prefix_cache *cache = open_cache(&args);
+    double n_bytes = (double)lemoe_prefix_cache_bytes(cache);
+    lemoe_prefix_cache_close(cache);
+    assert_int_equal(cache_files(folder, path), 1);
+    (void)snprintf(done, sizeof done, "%.500s", path);
+    (void)snprintf(begun, sizeof begun, "%s/.prefix-0.bin.17", folder);
+    write_text(begun, "");
+    assert_int_equal(truncate(begun, (off_t)n_bytes), 0);
+    args.pack_tokens = 31;
+    args.max_bytes = 2.5 * n_bytes; /* room for both */
+    lemoe_prefix_cache_close(open_cache(&args));
+    assert_false(lemoe_file_exists(done));
+    assert_true(lemoe_file_exists(begun));
+}
+
 static void a_folder_that_cannot_be_written_costs_time_only(void **state) {
     char path[512];
     lemoe_prefix_cache_args args = args_with(fixture_path(state, "absent", path));
@@ -294,6 +314,7 @@ int main(void) {
         cmocka_unit_test(a_damaged_file_is_computed_anew),
         cmocka_unit_test(other_circumstances_have_other_files),
         cmocka_unit_test(the_folder_stays_below_its_limit),
+        cmocka_unit_test(what_is_being_written_counts),
         cmocka_unit_test(a_folder_that_cannot_be_written_costs_time_only),
     };
     return cmocka_run_group_tests(tests, open_folder_and_model, close_all);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <utime.h>
 
 static lemoe_results *open_run(void **state, const char *run_id) {
     lemoe_results_args args = fixture_args((char *)*state, run_id);
@@ -99,6 +100,31 @@ static void end_frame_that_is_torn_changes_nothing(void **state) {
         check_scores(&summary);
         lemoe_results_summary_free(&summary);
     }
+    free(file);
+}
+
+/* The last frame is whole and would say `complete`. While the file is as new as the journal that is enough. */
+static void damage_shows_where_the_journal_is_all_there_is(void **state) {
+    char path[512], h5[512];
+    struct utimbuf old = {1000, 1000};
+    lemoe_results_summary summary;
+    file_bytes *file = malloc(sizeof *file);
+    lemoe_results *results = open_run(state, "hidden");
+    put_scores(results);
+    assert_ok(lemoe_results_finish(results, "complete", NULL));
+    lemoe_results_close(results);
+    read_bytes(journal_of(state, "hidden", path), file);
+    file->data[file->n / 2] ^= 1;
+    write_bytes(path, file->data, file->n);
+    assert_error(lemoe_results_read_summary(path, &summary), LEMOE_ERR_FORMAT, "damaged at byte");
+    assert_int_equal(unlink(fixture_path(state, "hidden.h5", h5)), 0);
+    assert_error(lemoe_results_read_summary(path, &summary), LEMOE_ERR_FORMAT, "damaged at byte");
+    assert_ok(lemoe_results_publish(path, h5, true)); /* what could be saved was: complete, but for that */
+    assert_ok(lemoe_results_read_summary(path, &summary));
+    assert_string_equal(summary.status, "complete");
+    lemoe_results_summary_free(&summary);
+    assert_int_equal(utime(h5, &old), 0);
+    assert_error(lemoe_results_read_summary(path, &summary), LEMOE_ERR_FORMAT, "damaged at byte");
     free(file);
 }
 
@@ -340,6 +366,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(summary_equals_hand_computed),
         cmocka_unit_test(end_frame_that_is_torn_changes_nothing),
+        cmocka_unit_test(damage_shows_where_the_journal_is_all_there_is),
         cmocka_unit_test(nothing_there_is_no_summary),
         cmocka_unit_test(second_opener_is_refused),
         cmocka_unit_test(killed_owner_reads_lost),
