@@ -162,16 +162,16 @@ static lemoe_status print_total(const lemoe_sweep *sweep, const int *node_of, in
     char from[32], to[32];
     for (int64_t i = 0; i < sweep->n_run; i++)
         n_unknown += sweep->runs[i].skip == LEMOE_SKIP_NOT && sweep->runs[i].seconds_high <= 0;
+    if (sweep->n_todo == 0) return LEMOE_OK;
     if (n_unknown > 0) {
-        (void)fprintf(out,
-                      "time of the sweep: unknown, since %lld of its runs have a shape that was never measured here\n",
-                      (long long)n_unknown);
+        (void)fprintf(out, "time of the sweep: unknown, for want of measurements here for the shape of %lld run%s\n",
+                      (long long)n_unknown, n_unknown > 1 ? "s" : "");
         return LEMOE_OK;
     }
     LEMOE_TRY(simulate(sweep, node_of, n_rank, false, &low));
     LEMOE_TRY(simulate(sweep, node_of, n_rank, true, &high));
-    (void)fprintf(out, "time of the sweep: %s to %s on %d ranks\n", lemoe_progress_duration(low, from, sizeof from),
-                  lemoe_progress_duration(high, to, sizeof to), n_rank);
+    (void)fprintf(out, "time of the sweep: %s to %s on %d rank%s\n", lemoe_progress_duration(low, from, sizeof from),
+                  lemoe_progress_duration(high, to, sizeof to), n_rank, n_rank > 1 ? "s" : "");
     return LEMOE_OK;
 }
 

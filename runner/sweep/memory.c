@@ -116,13 +116,14 @@ static lemoe_status check_room(planning *p) {
         n_run++;
     }
     const demand *most = &p->demands[0];
-    LEMOE_CHECK(together + weights <= p->node_bytes, LEMOE_ERR_CONFIG,
-                "%s needs %lld MB on %d rank%s of a node, besides %lld MB of weights, and %lld runs side by side need "
-                "%lld MB in all; a node has %lld MB: start fewer ranks a node, raise parallel.tensor, or lower "
-                "edit.batch_size or parallel.micro_batch_tokens",
-                p->sweep->runs[most->index].run_id, (long long)(most->own_bytes >> 20), most->n_rank,
-                most->n_rank > 1 ? "s" : "", (long long)(weights >> 20), (long long)n_run,
-                (long long)((together + weights) >> 20), (long long)(p->node_bytes >> 20));
+    LEMOE_CHECK(
+        together + weights <= p->node_bytes, LEMOE_ERR_CONFIG,
+        "%s needs %lld MB on %d rank%s of a node, besides %lld MB of weights, and what runs side by side (%lld) needs "
+        "%lld MB in all; a node has %lld MB: start fewer ranks a node, raise parallel.tensor, or lower "
+        "edit.batch_size or parallel.micro_batch_tokens",
+        p->sweep->runs[most->index].run_id, (long long)(most->own_bytes >> 20), most->n_rank,
+        most->n_rank > 1 ? "s" : "", (long long)(weights >> 20), (long long)n_run,
+        (long long)((together + weights) >> 20), (long long)(p->node_bytes >> 20));
     return LEMOE_OK;
 }
 
