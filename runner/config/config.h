@@ -255,7 +255,7 @@ typedef struct lemoe_identity_args {
     const char *device_kind;
 } lemoe_identity_args;
 /* Raised by hand when a change of code changes numbers. */
-enum { LEMOE_NUMERICS_VERSION = 3 };
+enum { LEMOE_NUMERICS_VERSION = 4 };
 /* Local. XXH3-128 in hex over the canonical values of the keys the method reads (paths by fingerprint, numbers by
  * value, no output or progress keys), TP, device kind, threads, numerics version; and the id shown: readable slug + 8
  * digits. */

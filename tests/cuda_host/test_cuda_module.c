@@ -1,6 +1,7 @@
 /* What opening the CUDA module says where it is missing, broken, or of another build. argv[1]: the folder of the fakes.
  */
 #include "kernels/device.h"
+#include "kernels/module.h"
 #include "tests/unit/fixture.h"
 
 static const char *fakes;
@@ -46,8 +47,10 @@ static void a_broken_one(void **state) {
 
 static void another_build(void **state) {
     (void)state;
+    char expected[64];
     choose(fakes, "libfake_abi.so");
-    refused("has interface 999 and this program 1");
+    (void)snprintf(expected, sizeof expected, "has interface 999 and this program %d;", LEMOE_MODULE_ABI);
+    refused(expected);
     choose(fakes, "libfake_id.so");
     refused("has build id 0123456789abcdef and this program ");
 }

@@ -79,7 +79,7 @@ static const struct {
     {LEMOE_OF(9) ", preset: stable, minibatch: 1}",            EDITOR_BATCH_SIZE, 2        },
     {LEMOE_OF(9) ", router: forced, minibatch: 1}",            EDITOR_BATCH_SIZE, 2        },
     {LEMOE ", preset: stable, minibatch: 1}",                  0,                 0        }, /* two passes: nothing to gain */
-    {LEMOE ", preset: stable, minibatch: 2}",                  0,                 0        },
+    {LEMOE ", preset: stable, minibatch: 2}",                  2,                 2        }, /* three edits in twos */
     {LEMOE ", router: literal}",                               0,                 0        },
     {MOE,                                                      0,                 0        },
 };

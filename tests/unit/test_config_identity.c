@@ -29,7 +29,7 @@ static void check_same(const char *a, const char *b, bool is_same) {
 /* The hashed text, written by hand: an accidental change of it would disown every finished run. */
 static void test_hash_of_canonical_text(void **state) {
     (void)state;
-    static const char text[] = "numerics_version=3\nmodel=mmm\ndata=ddd\ntensor_parallel=1\ndevice_kind=cpu\n"
+    static const char text[] = "numerics_version=4\nmodel=mmm\ndata=ddd\ntensor_parallel=1\ndevice_kind=cpu\n"
                                "data.bad_records=error\ndata.edits=0\ndata.eos=false\ndata.kind=zsre\n"
                                "data.select=first\nedit.batch_size=200\nedit.method=ft_m\neval.final=true\n"
                                "eval.immediate=true\neval.milestones=10\neval.scorers=[tok, all]\nft_m.clip=0\n"

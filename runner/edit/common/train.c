@@ -16,6 +16,15 @@ typedef struct micro {
     lemoe_graph *graph;  /* its forward and backward, once they are captured */
 } micro;
 
+/* What an update is computed on: the same edits in every pass, so its micro-batches are built once, when it is first
+ * reached: not every one is. */
+typedef struct minibatch {
+    const lemoe_item *items; /* [n] */
+    int64_t n;
+    micro *micros;
+    int64_t n_micro, capacity;
+} minibatch;
+
 /* Graphs take memory of the device that nobody plans, about as much as a few thousand launches' arguments each. */
 enum { MOST_GRAPHS = 256 };
 
@@ -24,16 +33,12 @@ typedef struct training {
     const lemoe_editor_context *context;
     lemoe_llama *model;
     lemoe_adamw adamw;
-    lemoe_item *items;   /* the batch in the order of this pass */
-    int64_t *order;      /* [n_items] of this pass */
-    int64_t pass, seen;  /* where it is: edits of this pass that were in an update, */
-    double seen_loss;    /* and the sum of their losses */
-    int64_t n_minibatch; /* edits of a full minibatch */
-    /* Packs that come again are built once: those of the whole batch, or one an edit, in the batch's order. Others, of
-     * minibatches that are drawn anew in each pass, never do. */
-    micro *held;
-    int64_t n_held;
-    bool captures; /* they are replayed from the device's own record of them */
+    lemoe_item *items; /* the batch, minibatch by minibatch */
+    minibatch *minibatches;
+    int64_t n_minibatch, *order; /* [n_minibatch] of this pass */
+    int64_t pass, done;          /* where it is: minibatches of this pass that were in an update, */
+    double seen_loss;            /* and the sum of their edits' losses */
+    bool captures;               /* micro-batches are replayed from the device's own record of them */
 } training;
 
 /* ---- micro-batches ---- */
@@ -50,79 +55,71 @@ static lemoe_status target_weights(lemoe_arena *arena, int64_t n_items, micro *m
                                lemoe_tensor_bytes(&m->weight));
 }
 
-static lemoe_status build_micro(const training *t, lemoe_arena *arena, const lemoe_item *items, int64_t n,
-                                int64_t n_minibatch, micro *out) {
-    *out = (micro){0};
+static lemoe_status build_micro(const training *t, const lemoe_item *items, int64_t n, int64_t n_minibatch,
+                                micro *out) {
+    lemoe_arena *arena = t->context->batch_arena;
     LEMOE_TRY(lemoe_pack_build(arena, items, n, lemoe_llama_config_of(t->model)->d_model, &out->pack));
-    return target_weights(arena, n_minibatch, out);
+    LEMOE_TRY(target_weights(arena, n_minibatch, out));
+    return lemoe_llama_hold(t->model, &out->pack, lemoe_llama_cut(t->model), arena, t->context->step_arena);
 }
 
-static lemoe_status hold(const training *t, const lemoe_item *items, int64_t n, int64_t n_minibatch, micro *m) {
-    LEMOE_TRY(build_micro(t, t->context->batch_arena, items, n, n_minibatch, m));
-    return lemoe_llama_hold(t->model, &m->pack, lemoe_llama_cut(t->model), t->context->batch_arena,
-                            t->context->step_arena);
-}
-
-static lemoe_status hold_whole_batch(training *t) {
-    const lemoe_item *items = t->items;
-    int64_t n = t->args->batch->n_items, budget = t->context->micro_batch_tokens, capacity = 0;
-    for (int64_t begin = 0, end; begin < n; begin = end) {
-        end = lemoe_pack_split(items, n, begin, budget);
-        LEMOE_TRY(lemoe_mem_grow(&t->held, &capacity, t->n_held + 1, sizeof *t->held));
-        micro *m = &t->held[t->n_held++];
+static lemoe_status build_minibatch(const training *t, minibatch *b) {
+    for (int64_t begin = 0, end; begin < b->n; begin = end) {
+        end = lemoe_pack_split(b->items, b->n, begin, t->context->micro_batch_tokens);
+        LEMOE_TRY(lemoe_mem_grow(&b->micros, &b->capacity, b->n_micro + 1, sizeof *b->micros));
+        micro *m = &b->micros[b->n_micro++];
         *m = (micro){0};
-        LEMOE_TRY(hold(t, items + begin, end - begin, n, m));
+        LEMOE_TRY(build_micro(t, b->items + begin, end - begin, b->n, m));
     }
     return LEMOE_OK;
 }
 
-/* Single edits are built when they are first reached: not every one is. */
-static lemoe_status make_room_to_hold(training *t) {
-    int64_t n = t->args->batch->n_items;
-    if (t->n_minibatch == n) return hold_whole_batch(t);
-    if (t->n_minibatch > 1) return LEMOE_OK;
-    t->n_held = n;
-    return lemoe_mem_alloc(n, sizeof *t->held, &t->held);
+static int64_t count_packs(const training *t) {
+    int64_t n = 0;
+    for (int64_t i = 0; i < t->n_minibatch; i++) {
+        const minibatch *b = &t->minibatches[i];
+        for (int64_t begin = 0; begin < b->n; n++)
+            begin = lemoe_pack_split(b->items, b->n, begin, t->context->micro_batch_tokens);
+    }
+    return n;
 }
 
-/* Whether packs that are held can be replayed, if nothing in them needs the host: there are passes to gain by. */
+/* Whether micro-batches can be replayed, if nothing in them needs the host: there are passes to gain by. */
 static bool can_replay(const training *t) {
-    int64_t n = t->args->batch->n_items, n_update = (n + t->n_minibatch - 1) / t->n_minibatch; /* of a pass */
-    return !t->context->launches_plainly && t->n_held <= MOST_GRAPHS && t->args->training->max_steps > 2 * n_update &&
-           lemoe_device_can_capture(lemoe_llama_device(t->model)) &&
+    return !t->context->launches_plainly && t->args->training->max_steps > 2 * t->n_minibatch &&
+           count_packs(t) <= MOST_GRAPHS && lemoe_device_can_capture(lemoe_llama_device(t->model)) &&
            lemoe_comm_stays_on_device(lemoe_llama_comm(t->model));
 }
 
-static void destroy_held(training *t) {
-    for (int64_t i = 0; i < t->n_held && t->held; i++)
-        lemoe_graph_destroy(lemoe_llama_device(t->model), t->held[i].graph);
-    lemoe_mem_free(t->held);
+static void destroy_minibatches(training *t) {
+    for (int64_t i = 0; i < t->n_minibatch && t->minibatches; i++) {
+        minibatch *b = &t->minibatches[i];
+        for (int64_t j = 0; j < b->n_micro; j++) lemoe_graph_destroy(lemoe_llama_device(t->model), b->micros[j].graph);
+        lemoe_mem_free(b->micros);
+    }
+    lemoe_mem_free(t->minibatches);
 }
 
 /* ---- one update ---- */
 
-/* Sum of weight * nll over the targets of a micro-batch: its share of the minibatch's loss. nll: of a pack that is not
- * held. */
-static lemoe_status share_of_loss(const training *t, const micro *m, lemoe_tensor nll, double *loss) {
+/* Sum of weight * nll over the targets of a micro-batch that was computed: its share of the minibatch's loss. */
+static lemoe_status share_of_loss(const training *t, const micro *m, double *loss) {
     int64_t n = m->pack.n_target;
-    float *values = NULL;
-    LEMOE_TRY(lemoe_mem_alloc(n, sizeof *values, &values));
-    lemoe_status status = m->pack.losses.data ? lemoe_llama_held_nll(t->model, &m->pack, values)
-                                              : lemoe_device_download(lemoe_llama_device(t->model), values, nll.data,
-                                                                      lemoe_tensor_bytes(&nll));
-    for (int64_t i = 0; i < n && status == LEMOE_OK; i++) *loss += (double)values[i] * (double)m->host_weight[i];
-    lemoe_mem_free(values);
+    float *nll = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(n, sizeof *nll, &nll));
+    lemoe_status status = lemoe_llama_held_nll(t->model, &m->pack, nll);
+    for (int64_t i = 0; i < n && status == LEMOE_OK; i++) *loss += (double)nll[i] * (double)m->host_weight[i];
+    lemoe_mem_free(nll);
     return status;
 }
 
-/* Forward and backward. Of a pack that is held the loss is read afterwards. */
-static lemoe_status run_micro(const training *t, const micro *m, double *loss) {
+/* Forward and backward; the loss is read afterwards. */
+static lemoe_status run_plainly(const training *t, const micro *m) {
     lemoe_arena *arena = t->context->step_arena;
     size_t mark = lemoe_arena_mark(arena);
     lemoe_llama_output output;
     lemoe_tensor no_cut = {0};
     LEMOE_TRY(lemoe_llama_forward(t->model, &m->pack, lemoe_llama_cut(t->model), true, arena, &output));
-    if (!m->pack.losses.data) LEMOE_TRY(share_of_loss(t, m, output.nll, loss));
     LEMOE_TRY(lemoe_llama_backward(t->model, &m->pack, &output, m->weight, arena, no_cut));
     lemoe_arena_reset(arena, mark);
     return LEMOE_OK;
@@ -133,7 +130,7 @@ static lemoe_status capture_micro(const training *t, micro *m) {
     lemoe_device *device = lemoe_llama_device(t->model);
     char *message = NULL;
     LEMOE_TRY(lemoe_device_capture_begin(device));
-    lemoe_status status = run_micro(t, m, NULL);
+    lemoe_status status = run_plainly(t, m);
     if (status != LEMOE_OK && lemoe_mem_strdup(lemoe_error_message(), &message) != LEMOE_OK) message = NULL;
     lemoe_status ended = lemoe_device_capture_end(device, &m->graph);
     if (status != LEMOE_OK && message) status = lemoe_raise(status, "%s", message);
@@ -141,41 +138,18 @@ static lemoe_status capture_micro(const training *t, micro *m) {
     return status != LEMOE_OK ? status : ended;
 }
 
-/* A micro-batch that comes again. The first time it runs plainly, which makes all the room it needs; then it is
- * captured, and from then on one replay does what hundreds of launches did. */
-static lemoe_status run_held(const training *t, micro *m) {
-    if (!t->captures || !m->pack.without_host || m->n_run++ == 0) return run_micro(t, m, NULL);
+/* The first time a micro-batch runs plainly, which makes all the room it needs; then it is captured, and from then on
+ * one replay does what hundreds of launches did. */
+static lemoe_status run_micro(const training *t, micro *m) {
+    if (!t->captures || !m->pack.without_host || m->n_run++ == 0) return run_plainly(t, m);
     if (!m->graph) LEMOE_TRY(capture_micro(t, m));
     return lemoe_graph_replay(lemoe_llama_device(t->model), m->graph);
 }
 
-static lemoe_status accumulate_held(const training *t, micro *held, int64_t n, double *loss) {
-    for (int64_t i = 0; i < n; i++) LEMOE_TRY(run_held(t, &held[i]));
-    for (int64_t i = 0; i < n; i++) LEMOE_TRY(share_of_loss(t, &held[i], (lemoe_tensor){0}, loss));
-    return LEMOE_OK;
-}
-
-/* The pack keeps a pointer to its edit: to the batch's own, which stays where it is. */
-static lemoe_status accumulate_single(const training *t, double *loss) {
-    int64_t i = t->order[t->seen];
-    micro *m = &t->held[i];
-    if (m->pack.n_seq == 0) LEMOE_TRY(hold(t, &t->args->batch->items[i], 1, 1, m));
-    return accumulate_held(t, m, 1, loss);
-}
-
-static lemoe_status accumulate(const training *t, const lemoe_item *items, int64_t n, double *loss, int64_t *n_tok) {
-    lemoe_arena *arena = t->context->step_arena;
-    for (int64_t i = 0; i < n; i++) *n_tok += items[i].n_tok;
-    if (t->n_held)
-        return n == t->args->batch->n_items ? accumulate_held(t, t->held, t->n_held, loss) : accumulate_single(t, loss);
-    for (int64_t begin = 0, end; begin < n; begin = end) {
-        micro m;
-        size_t mark = lemoe_arena_mark(arena);
-        end = lemoe_pack_split(items, n, begin, t->context->micro_batch_tokens);
-        LEMOE_TRY(build_micro(t, arena, items + begin, end - begin, n, &m));
-        LEMOE_TRY(run_micro(t, &m, loss));
-        lemoe_arena_reset(arena, mark);
-    }
+static lemoe_status accumulate(const training *t, minibatch *b, double *loss) {
+    if (b->n_micro == 0) LEMOE_TRY(build_minibatch(t, b));
+    for (int64_t i = 0; i < b->n_micro; i++) LEMOE_TRY(run_micro(t, &b->micros[i]));
+    for (int64_t i = 0; i < b->n_micro; i++) LEMOE_TRY(share_of_loss(t, &b->micros[i], loss));
     return LEMOE_OK;
 }
 
@@ -187,10 +161,10 @@ static lemoe_status check_finite(const training *t, double loss, double grad_nor
     return LEMOE_OK;
 }
 
-static lemoe_status begin_update(const training *t, const lemoe_item *items, int64_t n) {
+static lemoe_status begin_update(const training *t, const minibatch *b) {
     const lemoe_train_args *a = t->args;
     LEMOE_TRY(lemoe_adamw_zero_grad(t->context->batch_arena, a->params, a->n_params));
-    return a->begin_minibatch ? a->begin_minibatch(a->editor, items, n) : LEMOE_OK;
+    return a->begin_minibatch ? a->begin_minibatch(a->editor, b->items, b->n) : LEMOE_OK;
 }
 
 static lemoe_status end_update(const training *t, const lemoe_step_record *record) {
@@ -203,14 +177,15 @@ static lemoe_status end_update(const training *t, const lemoe_step_record *recor
 
 /* What only one rank may notice (a full disk, a lost lease) is agreed on at every update, so the team leaves together.
  */
-static lemoe_status update(training *t, const lemoe_item *items, int64_t n, double *loss) {
+static lemoe_status update(training *t, minibatch *b, double *loss) {
     const lemoe_train_args *a = t->args;
     lemoe_comm *comm = lemoe_llama_comm(t->model);
     double began = lemoe_clock_seconds(), grad_norm = 0;
     int64_t n_tok = 0;
     *loss = 0;
-    LEMOE_TRY(lemoe_comm_agree(comm, begin_update(t, items, n)));
-    LEMOE_TRY(lemoe_comm_keep_step(comm, accumulate(t, items, n, loss, &n_tok)));
+    for (int64_t i = 0; i < b->n; i++) n_tok += b->items[i].n_tok;
+    LEMOE_TRY(lemoe_comm_agree(comm, begin_update(t, b)));
+    LEMOE_TRY(lemoe_comm_keep_step(comm, accumulate(t, b, loss)));
     LEMOE_TRY(lemoe_adamw_update(&t->adamw, lemoe_llama_device(t->model), comm, a->params, a->n_params, &grad_norm));
     LEMOE_TRY(check_finite(t, *loss, grad_norm));
     lemoe_step_record record = {a->batch->index, *loss, grad_norm, lemoe_clock_seconds() - began, n_tok};
@@ -219,40 +194,68 @@ static lemoe_status update(training *t, const lemoe_item *items, int64_t n, doub
 
 /* ---- passes ---- */
 
-/* A permutation per pass, drawn by (seed, batch, pass): no state, so any step can be found again. */
-static void shuffle(training *t, int64_t pass) {
+/* Drawn by (seed, batch, stream): no state, so any step can be found again. */
+static void draw(const training *t, uint32_t stream, int64_t n, int64_t *permutation) {
+    uint64_t seed = t->context->config->seed ^ (uint64_t)(t->args->batch->index + 1) << 32;
+    lemoe_rng_permutation(lemoe_rng_make(seed, LEMOE_RNG_MINIBATCH, stream), n, permutation);
+}
+
+/* The batch in minibatches of `size` edits, the last one smaller; which edits are together is drawn once. */
+static lemoe_status divide(training *t, int64_t size) {
     const lemoe_edit_batch *batch = t->args->batch;
-    uint64_t seed = t->context->config->seed ^ (uint64_t)(batch->index + 1) << 32;
-    lemoe_rng_permutation(lemoe_rng_make(seed, LEMOE_RNG_MINIBATCH, (uint32_t)pass), batch->n_items, t->order);
-    for (int64_t i = 0; i < batch->n_items; i++) t->items[i] = batch->items[t->order[i]];
+    int64_t n = batch->n_items, *drawn = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(n, sizeof *drawn, &drawn));
+    if (size > 1 && size < n)
+        draw(t, UINT32_MAX, n, drawn);
+    else
+        for (int64_t i = 0; i < n; i++) drawn[i] = i;
+    for (int64_t i = 0; i < n; i++) t->items[i] = batch->items[drawn[i]];
+    lemoe_mem_free(drawn);
+    for (int64_t i = 0; i < t->n_minibatch; i++) {
+        int64_t first = i * size;
+        t->minibatches[i] = (minibatch){.items = t->items + first, .n = n - first < size ? n - first : size};
+    }
+    return LEMOE_OK;
+}
+
+static lemoe_status open_minibatches(training *t) {
+    int64_t n = t->args->batch->n_items, wanted = t->args->training->minibatch;
+    int64_t size = wanted > 0 && wanted < n ? wanted : n;
+    t->n_minibatch = (n + size - 1) / size;
+    LEMOE_TRY(lemoe_mem_alloc(n, sizeof *t->items, &t->items));
+    LEMOE_TRY(lemoe_mem_alloc(t->n_minibatch, sizeof *t->minibatches, &t->minibatches));
+    LEMOE_TRY(lemoe_mem_alloc(t->n_minibatch, sizeof *t->order, &t->order));
+    return divide(t, size);
 }
 
 static lemoe_status visit_training(void *object, lemoe_state *state) {
     training *t = object;
     LEMOE_TRY(lemoe_state_count(state, "training.pass", &t->pass, INT64_MAX));
-    LEMOE_TRY(lemoe_state_count(state, "training.seen", &t->seen, t->args->batch->n_items));
+    LEMOE_TRY(lemoe_state_count(state, "training.done", &t->done, t->n_minibatch));
     LEMOE_TRY(lemoe_state_f64(state, "training.seen_loss", &t->seen_loss));
     return lemoe_adamw_visit(&t->adamw, lemoe_llama_device(t->model), t->args->params, t->args->n_params, state);
 }
 
-/* All minibatches once, or as many as max_steps allows; *loss: the mean over the edits seen, *complete: whether all
- * were. Goes on where the pass stands. */
+/* All minibatches once, in an order of this pass's own, or as many as max_steps allows; *loss: the mean over the edits
+ * seen, *complete: whether all were. Goes on where the pass stands. */
 static lemoe_status run_pass(training *t, double *loss, bool *complete) {
     const lemoe_step_log *log = t->args->log;
-    int64_t n = t->args->batch->n_items;
-    if (t->n_minibatch < n) shuffle(t, t->pass);
-    while (t->seen < n && t->adamw.step < t->args->training->max_steps) {
-        int64_t count = n - t->seen < t->n_minibatch ? n - t->seen : t->n_minibatch;
+    int64_t n_seen = 0;
+    draw(t, (uint32_t)t->pass, t->n_minibatch, t->order);
+    for (int64_t i = 0; i < t->done; i++) n_seen += t->minibatches[t->order[i]].n;
+    while (t->done < t->n_minibatch && t->adamw.step < t->args->training->max_steps) {
+        minibatch *b = &t->minibatches[t->order[t->done]];
         double minibatch_loss = 0;
-        LEMOE_TRY(update(t, t->items + t->seen, count, &minibatch_loss));
-        t->seen_loss += minibatch_loss * (double)count;
-        t->seen += count;
+        LEMOE_TRY(update(t, b, &minibatch_loss));
+        t->seen_loss += minibatch_loss * (double)b->n;
+        n_seen += b->n;
+        t->done++;
         if (log->between) LEMOE_TRY(log->between(log->context, visit_training, t));
     }
-    *complete = t->seen == n;
-    *loss = t->seen_loss / (double)(t->seen ? t->seen : 1);
+    *complete = t->done == t->n_minibatch;
+    *loss = t->seen_loss / (double)(n_seen ? n_seen : 1);
     t->pass++;
-    t->seen = 0;
+    t->done = 0;
     t->seen_loss = 0;
     return LEMOE_OK;
 }
@@ -272,20 +275,15 @@ lemoe_status lemoe_train_batch(const lemoe_train_args *args) {
     const lemoe_training_config *c = args->training;
     training t = {.args = args, .context = args->context, .model = args->context->model};
     lemoe_status status = LEMOE_OK;
-    int64_t n = args->batch->n_items;
-    t.n_minibatch = c->minibatch > 0 && c->minibatch < n ? c->minibatch : n;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *t.items, &t.items));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *t.order, &t.order));
-    memcpy(t.items, args->batch->items, (size_t)n * sizeof *t.items);
+    LEMOE_TRY_GOTO(open_minibatches(&t));
     LEMOE_TRY_GOTO(lemoe_adamw_begin(&t.adamw, c->lr, c->weight_decay, c->clip, args->context->batch_arena,
                                      args->params, args->n_params));
     if (args->batch->resume) LEMOE_TRY_GOTO(visit_training(&t, args->batch->resume));
-    LEMOE_TRY_GOTO(make_room_to_hold(&t));
     t.captures = can_replay(&t);
     LEMOE_TRY_GOTO(run_passes(&t));
 out:
+    destroy_minibatches(&t);
     lemoe_mem_free(t.items);
     lemoe_mem_free(t.order);
-    destroy_held(&t);
     return status;
 }
