@@ -142,24 +142,35 @@ static lemoe_status republish_run(const char *output_folder, const char *name, b
     return status;
 }
 
+/* The first reason is kept for the command's own message, others are said at once. */
+static lemoe_status note_failure(char **first) {
+    if (*first) lemoe_log(LEMOE_LOG_ERROR, "not published: %s", lemoe_error_message());
+    lemoe_status status = *first ? LEMOE_OK : lemoe_mem_strdup(lemoe_error_message(), first);
+    if (status == LEMOE_OK) lemoe_error_clear();
+    return status;
+}
+
 lemoe_status lemoe_table_republish(const char *output_folder, bool salvage, FILE *out) {
     enum { PUBLISH_WAIT_SECONDS = 10 };
     lemoe_status status = LEMOE_OK;
     lemoe_folder_list list = {0};
+    char *first = NULL;
     int64_t n_failed = 0;
     LEMOE_TRY_GOTO(lemoe_folder_list_runs(output_folder, false, &list));
     for (int64_t i = 0; i < list.n; i++) {
         if (republish_run(output_folder, list.ids[i], salvage, out) == LEMOE_OK) continue;
-        lemoe_log(LEMOE_LOG_ERROR, "not published: %s", lemoe_error_message());
-        lemoe_error_clear();
+        LEMOE_TRY_GOTO(note_failure(&first));
         n_failed++;
     }
-    LEMOE_TRY_GOTO(lemoe_publisher_publish_folder(output_folder, PUBLISH_WAIT_SECONDS));
-    (void)fprintf(out, "%s/sweep.h5\n", output_folder);
+    if (n_failed == 0 || n_failed < list.n) { /* else there is nothing new to list */
+        LEMOE_TRY_GOTO(lemoe_publisher_publish_folder(output_folder, PUBLISH_WAIT_SECONDS));
+        (void)fprintf(out, "%s/sweep.h5\n", output_folder);
+    }
     if (n_failed > 0)
-        status = lemoe_raise(LEMOE_ERR_FORMAT, "%s: %lld of %lld runs could not be published, for the reasons above",
-                             output_folder, (long long)n_failed, (long long)list.n);
+        status = lemoe_raise(LEMOE_ERR_FORMAT, "%lld of %lld runs could not be published%s: %s", (long long)n_failed,
+                             (long long)list.n, n_failed > 1 ? ", this one and those above" : "", first);
 out:
+    lemoe_mem_free(first);
     lemoe_folder_list_free(&list);
     return status;
 }
