@@ -16,31 +16,32 @@ typedef struct flag {
     const char *key;       /* FLAG_KEY */
 } flag;
 
-#define SWITCH(field)          FLAG_SWITCH, LEMOE_COMMAND_RUN, offsetof(lemoe_options, field), NULL
-#define VALUE(field)           FLAG_VALUE, LEMOE_COMMAND_RUN, offsetof(lemoe_options, field), NULL
-#define KEY(key)               FLAG_KEY, LEMOE_COMMAND_RUN, 0, key
-#define COMMAND(name)          FLAG_COMMAND, LEMOE_COMMAND_##name, 0, NULL
-#define SWITCH_OF(name, field) FLAG_SWITCH, LEMOE_COMMAND_##name, offsetof(lemoe_options, field), NULL
+#define SWITCH(field)           FLAG_SWITCH, LEMOE_COMMAND_RUN, offsetof(lemoe_options, field), NULL
+#define VALUE(field)            FLAG_VALUE, LEMOE_COMMAND_RUN, offsetof(lemoe_options, field), NULL
+#define KEY(key)                FLAG_KEY, LEMOE_COMMAND_RUN, 0, key
+#define COMMAND(name)           FLAG_COMMAND, LEMOE_COMMAND_##name, 0, NULL
+#define STATUS_SWITCH(field)    FLAG_SWITCH, LEMOE_COMMAND_STATUS, offsetof(lemoe_options, field), NULL
+#define REPUBLISH_SWITCH(field) FLAG_SWITCH, LEMOE_COMMAND_REPUBLISH, offsetof(lemoe_options, field), NULL
 
 static const flag flags[] = {
-    {"--dry-run",               NULL,                  "show runs, ids, orders, teams, memory and time; write nothing",    SWITCH(dry_run)               },
-    {"--output",                "DIR",                 "same as output.dir=DIR",                                           KEY("output.dir")             },
-    {"--only",                  "GLOB",                "only runs whose id or label matches",                              VALUE(only)                   },
-    {"--retry-failed",          NULL,                  "run again what failed before",                                     SWITCH(retry_failed)          },
-    {"--fail-fast",             NULL,                  "start nothing more after the first failed run",                    SWITCH(fail_fast)             },
-    {"--quarantine",            "N|off",               "set a run aside after N unexplained deaths without progress (3)",  VALUE(quarantine)             },
-    {"--shard",                 "I/N",                 "every N-th run, beginning with the I-th (1 to N): for job arrays", VALUE(shard)                  },
-    {"--device",                "auto|cpu|cuda",       "same as parallel.device=...",                                      KEY("parallel.device")        },
-    {"--progress",              "auto|tty|plain|none", "same as output.progress=...",                                      KEY("output.progress")        },
-    {"--status",                "DIR",                 "what is done, running, lost, failed in an output folder",          COMMAND(STATUS)               },
-    {"--json",                  NULL,                  "with --status: as JSON",                                           SWITCH_OF(STATUS,               json)},
-    {"--republish",                         "DIR",                                  "write every HDF5 file of an output folder again from the journals",                                                                       COMMAND(REPUBLISH)},
-    {"--salvage",                         NULL,                                    "with --republish: take what is whole out of a damaged journal",                                                                          SWITCH_OF(REPUBLISH,      salvage)},
-    {"--describe-config",                 NULL,                                      "every configuration key, as Markdown",                                                                                      COMMAND(DESCRIBE_CONFIG)                                                                                          },
-    {"--describe-schema", NULL,                      "every dataset of a results file, as JSON",COMMAND(DESCRIBE_SCHEMA)},
-    {"--list-editors", NULL,                      "the methods there are",                                                                                         COMMAND(LIST_EDITORS)                                                                                                                                                                                                  },
-    {"--version",    NULL,                         "version, commit and libraries",COMMAND(VERSION)},
-    {"--help",         NULL,                              "this text",                                                                                                 COMMAND(HELP)                                                                                                                                                                                                                                                                                                     },
+    {"--dry-run",         NULL,                  "show runs, ids, orders, teams, memory and time; write nothing",     SWITCH(dry_run)          },
+    {"--output",          "DIR",                 "same as output.dir=DIR",                                            KEY("output.dir")        },
+    {"--only",            "GLOB",                "only runs whose id or label matches",                               VALUE(only)              },
+    {"--retry-failed",    NULL,                  "run again what failed before",                                      SWITCH(retry_failed)     },
+    {"--fail-fast",       NULL,                  "start nothing more after the first failed run",                     SWITCH(fail_fast)        },
+    {"--quarantine",      "N|off",               "set a run aside after N unexplained deaths without progress (3)",   VALUE(quarantine)        },
+    {"--shard",           "I/N",                 "every N-th run, beginning with the I-th (1 to N): for job arrays",  VALUE(shard)             },
+    {"--device",          "auto|cpu|cuda",       "same as parallel.device=...",                                       KEY("parallel.device")   },
+    {"--progress",        "auto|tty|plain|none", "same as output.progress=...",                                       KEY("output.progress")   },
+    {"--status",          "DIR",                 "what is done, running, lost, failed in an output folder",           COMMAND(STATUS)          },
+    {"--json",            NULL,                  "with --status: as JSON",                                            STATUS_SWITCH(json)      },
+    {"--republish",       "DIR",                 "write every HDF5 file of an output folder again from the journals", COMMAND(REPUBLISH)       },
+    {"--salvage",         NULL,                  "with --republish: take what is whole out of a damaged journal",     REPUBLISH_SWITCH(salvage)},
+    {"--describe-config", NULL,                  "every configuration key, as Markdown",                              COMMAND(DESCRIBE_CONFIG) },
+    {"--describe-schema", NULL,                  "every dataset of a results file, as JSON",                          COMMAND(DESCRIBE_SCHEMA) },
+    {"--list-editors",    NULL,                  "the methods there are",                                             COMMAND(LIST_EDITORS)    },
+    {"--version",         NULL,                  "version, commit and libraries",                                     COMMAND(VERSION)         },
+    {"--help",            NULL,                  "this text",                                                         COMMAND(HELP)            },
 };
 enum { N_FLAG = sizeof flags / sizeof *flags };
 
