@@ -35,27 +35,40 @@ out:
 
 lemoe_status lemoe_run_hosts(lemoe_comm *comm, char **out) { return lemoe_comm_keep_step(comm, list_hosts(comm, out)); }
 
-static lemoe_status put_texts(lemoe_results *results, const lemoe_run_args *args, const char *hosts, const char *yaml,
+/* What every journal says, also of a run that could not begin: which run it is, and of which sweep. */
+static lemoe_status put_identity(lemoe_results *results, const lemoe_run_args *args, const char *yaml,
+                                 const char *device_kind) {
+    const struct {
+        const char *name, *text;
+    } attributes[] = {
+        {"config_yaml", yaml                     },
+        {"run_id",      args->run_id             },
+        {"identity",    args->identity           },
+        {"method",      args->config->edit.method},
+        {"device",      device_kind              },
+        {"swept_keys",  args->swept_keys         }
+    };
+    for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
+        LEMOE_TRY(lemoe_results_attribute(results, attributes[i].name, attributes[i].text));
+    LEMOE_TRY(lemoe_results_attribute_int(results, "sweep_place", args->sweep_place));
+    return lemoe_results_attribute_int(results, "tensor_parallel", lemoe_comm_size(args->world->comm));
+}
+
+static lemoe_status put_texts(lemoe_results *results, const lemoe_run_args *args, const char *hosts,
                               const char *versions) {
     const lemoe_world *world = args->world;
     const char *job = getenv("SLURM_JOB_ID");
     const struct {
         const char *name, *text;
     } attributes[] = {
-        {"config_yaml",           yaml                                         },
-        {"run_id",                args->run_id                                 },
-        {"identity",              args->identity                               },
-        {"method",                args->config->edit.method                    },
         {"model_fingerprint",     lemoe_llama_fingerprint(world->model)        },
         {"data_fingerprint",      world->dataset->fingerprint                  },
         {"tokenizer_fingerprint", lemoe_tokenizer_fingerprint(world->tokenizer)},
         {"git_commit",            LEMOE_GIT_COMMIT                             },
         {"versions",              versions                                     },
-        {"device",                lemoe_device_kind(world->device)             },
         {"domain",                lemoe_device_domain(world->device)           },
         {"hosts",                 hosts                                        },
-        {"slurm_job_id",          job ? job : ""                               },
-        {"swept_keys",            args->swept_keys                             }
+        {"slurm_job_id",          job ? job : ""                               }
     };
     for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
         LEMOE_TRY(lemoe_results_attribute(results, attributes[i].name, attributes[i].text));
@@ -70,8 +83,6 @@ static lemoe_status put_numbers(lemoe_results *results, const lemoe_run_args *ar
     } attributes[] = {
         {"numerics_version",            LEMOE_NUMERICS_VERSION          },
         {"git_dirty",                   LEMOE_GIT_DIRTY                 },
-        {"sweep_place",                 args->sweep_place               },
-        {"tensor_parallel",             lemoe_comm_size(world->comm)    },
         {"threads",                     args->config->parallel.threads  },
         {"records_in_file",             world->dataset->n_record        },
         {"records_skipped",             world->dataset->n_skipped       },
@@ -92,7 +103,8 @@ lemoe_status lemoe_run_record_provenance(lemoe_results *results, const lemoe_run
     LEMOE_TRY_GOTO(lemoe_config_print(args->config, &yaml));
     LEMOE_TRY_GOTO(lemoe_mem_printf(&versions, "lemoe %s; %s; %s; HDF5 %s", LEMOE_VERSION, args->mpi_version,
                                     lemoe_device_domain(args->world->device), lemoe_results_hdf5_version()));
-    LEMOE_TRY_GOTO(put_texts(results, args, hosts, yaml, versions));
+    LEMOE_TRY_GOTO(put_identity(results, args, yaml, lemoe_device_kind(args->world->device)));
+    LEMOE_TRY_GOTO(put_texts(results, args, hosts, versions));
     LEMOE_TRY_GOTO(put_numbers(results, args));
 out:
     lemoe_mem_free(yaml);
@@ -159,17 +171,7 @@ static lemoe_status put_refusal(const lemoe_results_args *results_args, const le
     char *yaml = NULL;
     LEMOE_TRY_GOTO(lemoe_results_open(results_args, &results));
     LEMOE_TRY_GOTO(lemoe_config_print(args->config, &yaml));
-    const struct {
-        const char *name, *text;
-    } attributes[] = {
-        {"config_yaml", yaml                         },
-        {"run_id",      args->run_id                 },
-        {"identity",    args->identity               },
-        {"method",      args->config->edit.method    },
-        {"device",      args->config->parallel.device}
-    };
-    for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
-        LEMOE_TRY_GOTO(lemoe_results_attribute(results, attributes[i].name, attributes[i].text));
+    LEMOE_TRY_GOTO(put_identity(results, args, yaml, args->config->parallel.device));
     LEMOE_TRY_GOTO(lemoe_results_finish(results, "failed", reason));
 out:
     lemoe_results_close(results);

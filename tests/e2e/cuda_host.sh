@@ -55,7 +55,7 @@ with_bytes 66000000 "${some[@]}"
 "$program" --status some >table 2>log
 for method in "${methods[@]}"; do
     grep -q "^failed .*-$method-.*no GPU memory for" table || fail "$method is not recorded as failed: $(cat table)"
-    "$python" -c 'import h5py, sys; a = h5py.File(sys.argv[1]).attrs; assert a["status"] == "failed" and "no GPU memory" in a["error"]' \
+    "$python" -c 'import h5py, sys; a = h5py.File(sys.argv[1]).attrs; assert a["status"] == "failed" and "no GPU memory" in a["error"]; assert "edit.method" in a["swept_keys"] and a["tensor_parallel"] == 1' \
         "$(run_file some "$method")" || fail "$method: its file does not say why"
 done
 grep -q '^complete .*-none-' table || fail "the run that has room is not complete: $(cat table)"
