@@ -92,6 +92,10 @@ lemoe_status lemoe_device_set_products(lemoe_device *device, lemoe_products prod
     return LEMOE_OK;
 }
 
+lemoe_dtype lemoe_device_product_type(const lemoe_device *device, lemoe_dtype weight) {
+    return lemoe_rounded_to(device->products, device->backend->memory->is_host, weight);
+}
+
 const char *lemoe_device_kind(const lemoe_device *device) { return device->backend->kind; }
 const char *lemoe_device_domain(const lemoe_device *device) { return device->domain; }
 bool lemoe_device_is_host(const lemoe_device *device) { return device->backend->memory->is_host; }

@@ -57,6 +57,9 @@ lemoe_status lemoe_device_check_products(const char *kind, lemoe_products produc
 /* Local. How this device computes them, from its opening on LEMOE_PRODUCTS_F32; once, before the first operation, and
  * part of the domain. Errors: as lemoe_device_check_products. */
 lemoe_status lemoe_device_set_products(lemoe_device *device, lemoe_products products) LEMOE_MUST_CHECK;
+/* Local. What products of a weight stored as that type round their other operand to, LEMOE_BF16, or LEMOE_F32: nothing.
+ * Rows that nobody but such products reads may be stored so when they are written: the same bits, rounded once. */
+lemoe_dtype lemoe_device_product_type(const lemoe_device *device, lemoe_dtype weight);
 
 const char *lemoe_device_kind(const lemoe_device *device);
 /* What decides the last bits, as text for the results: library, version, kernels in use, threads, instruction set. */

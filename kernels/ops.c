@@ -14,11 +14,12 @@ static lemoe_status want_type(const char *op, const char *name, lemoe_tensor t, 
     return LEMOE_OK;
 }
 
-static lemoe_status want_matrix(const char *op, const char *name, lemoe_tensor t, int64_t rows, int64_t columns) {
+static lemoe_status want_matrix(const char *op, const char *name, lemoe_tensor t, int64_t rows, int64_t columns,
+                                lemoe_dtype dtype) {
     int64_t n = lemoe_tensor_count(&t);
     LEMOE_CHECK(t.shape[0] == rows && n == rows * columns, LEMOE_ERR_SHAPE, "%s: %s is %lld x %lld, not %lld x %lld",
                 op, name, (ll)t.shape[0], (ll)(t.shape[0] ? n / t.shape[0] : t.shape[1]), (ll)rows, (ll)columns);
-    return want_type(op, name, t, LEMOE_F32);
+    return want_type(op, name, t, dtype);
 }
 
 static lemoe_status want_count(const char *op, const char *name, lemoe_tensor t, int64_t n, lemoe_dtype dtype) {
@@ -26,6 +27,9 @@ static lemoe_status want_count(const char *op, const char *name, lemoe_tensor t,
                 (ll)lemoe_tensor_count(&t), (ll)n);
     return want_type(op, name, t, dtype);
 }
+
+/* Of an operand that may be bf16 as well as fp32. */
+static lemoe_dtype bf16_or_f32(lemoe_tensor t) { return t.dtype == LEMOE_BF16 ? LEMOE_BF16 : LEMOE_F32; }
 
 static bool is_float(lemoe_dtype dtype) { return dtype == LEMOE_F32 || dtype == LEMOE_BF16 || dtype == LEMOE_F16; }
 
@@ -41,7 +45,7 @@ static int64_t width(lemoe_tensor t) {
                 device->backend->kind)
 #define F32(op, t, n)                LEMOE_TRY(want_count(op, #t, t, n, LEMOE_F32))
 #define I32(op, t, n)                LEMOE_TRY(want_count(op, #t, t, n, LEMOE_I32))
-#define MATRIX(op, t, rows, columns) LEMOE_TRY(want_matrix(op, #t, t, rows, columns))
+#define MATRIX(op, t, rows, columns) LEMOE_TRY(want_matrix(op, #t, t, rows, columns, LEMOE_F32))
 
 /* ---- dense ---- */
 
@@ -52,9 +56,10 @@ lemoe_status lemoe_op_matmul(lemoe_device *device, const lemoe_matmul_args *args
     LEMOE_CHECK(k == kb && c->shape[0] == m && width(*c) == n, LEMOE_ERR_SHAPE,
                 "matmul: [%lld, %lld] times [%lld, %lld] does not give [%lld, %lld]", (ll)m, (ll)k, (ll)kb, (ll)n,
                 (ll)c->shape[0], (ll)width(*c));
-    LEMOE_TRY(want_type("matmul", "a", *a, LEMOE_F32));
-    LEMOE_TRY(want_type("matmul", "c", *c, LEMOE_F32));
     LEMOE_CHECK(is_float(b->dtype), LEMOE_ERR_ARG, "matmul: b is %s", lemoe_dtype_name(b->dtype));
+    bool rounds = !args->exact && args->alpha == 1.0f && lemoe_device_product_type(device, b->dtype) == LEMOE_BF16;
+    LEMOE_TRY(want_type("matmul", "a", *a, rounds ? bf16_or_f32(*a) : LEMOE_F32));
+    LEMOE_TRY(want_type("matmul", "c", *c, LEMOE_F32));
     if (m == 0 || n == 0) return LEMOE_OK;
     return device->compute->matmul(device, args);
 }
@@ -110,7 +115,7 @@ lemoe_status lemoe_op_swiglu_fwd(lemoe_device *device, lemoe_tensor gate, lemoe_
     int64_t n = lemoe_tensor_count(&gate);
     F32("swiglu_fwd", gate, n);
     F32("swiglu_fwd", up, n);
-    F32("swiglu_fwd", act, n);
+    LEMOE_TRY(want_count("swiglu_fwd", "act", act, n, bf16_or_f32(act)));
     return device->compute->swiglu_fwd(device, gate, up, act);
 }
 
@@ -120,8 +125,10 @@ lemoe_status lemoe_op_swiglu_bwd(lemoe_device *device, lemoe_tensor d_act, lemoe
     F32("swiglu_bwd", d_act, n);
     F32("swiglu_bwd", gate, n);
     F32("swiglu_bwd", up, n);
-    F32("swiglu_bwd", d_gate, n);
-    F32("swiglu_bwd", d_up, n);
+    LEMOE_TRY(want_count("swiglu_bwd", "d_gate", d_gate, n, bf16_or_f32(d_gate)));
+    LEMOE_TRY(want_count("swiglu_bwd", "d_up", d_up, n, d_gate.dtype));
+    LEMOE_CHECK(d_gate.dtype == LEMOE_F32 || n == 0 || (d_gate.data != d_act.data && d_up.data != d_act.data),
+                LEMOE_ERR_ARG, "swiglu_bwd: d_act has no room for an output of another type");
     return device->compute->swiglu_bwd(device, d_act, gate, up, d_gate, d_up);
 }
 
@@ -132,7 +139,7 @@ lemoe_status lemoe_op_rmsnorm_fwd(lemoe_device *device, lemoe_tensor x, lemoe_te
     int64_t rows = x.shape[0], d = width(x);
     MATRIX("rmsnorm_fwd", x, rows, d);
     F32("rmsnorm_fwd", w, d);
-    MATRIX("rmsnorm_fwd", y, rows, d);
+    LEMOE_TRY(want_matrix("rmsnorm_fwd", "y", y, rows, d, bf16_or_f32(y)));
     F32("rmsnorm_fwd", inv_rms, rows);
     return device->compute->rmsnorm_fwd(device, x, w, eps, y, inv_rms);
 }
@@ -263,9 +270,9 @@ lemoe_status lemoe_op_softmax_bwd(lemoe_device *device, lemoe_tensor p, lemoe_te
 
 lemoe_status lemoe_op_rows_gather(lemoe_device *device, lemoe_tensor x, lemoe_tensor row, lemoe_tensor y) {
     OPTIONAL(rows_gather);
-    MATRIX("rows_gather", x, x.shape[0], width(x));
+    LEMOE_TRY(want_matrix("rows_gather", "x", x, x.shape[0], width(x), bf16_or_f32(x)));
     I32("rows_gather", row, lemoe_tensor_count(&row));
-    MATRIX("rows_gather", y, lemoe_tensor_count(&row), width(x));
+    LEMOE_TRY(want_matrix("rows_gather", "y", y, lemoe_tensor_count(&row), width(x), x.dtype));
     return device->compute->rows_gather(device, x, row, y);
 }
 

@@ -20,7 +20,8 @@ extern "C" {
 
 /* c[m,n] = alpha * op(a) op(b) + beta * c, op = transpose where the flag is set. a and c fp32; b fp32, bf16 or fp16 (a
  * frozen weight: products accumulate in fp32). beta = 0 overwrites c whatever it held. m = 0 is a no-op. What the
- * operands are rounded to before depends on lemoe_device_set_products; exact: to nothing. */
+ * operands are rounded to before depends on lemoe_device_set_products; exact: to nothing. a may be bf16 where it would
+ * be rounded to that (lemoe_device_product_type of b's type) and alpha is 1. */
 typedef struct lemoe_matmul_args {
     lemoe_tensor a, b, c;
     bool trans_a, trans_b;
@@ -54,7 +55,8 @@ lemoe_status lemoe_op_scale(lemoe_device *device, float a, lemoe_tensor x) LEMOE
 /* y = silu(x);  dx = dy * silu'(x). y may be x. */
 lemoe_status lemoe_op_silu_fwd(lemoe_device *device, lemoe_tensor x, lemoe_tensor y) LEMOE_MUST_CHECK;
 lemoe_status lemoe_op_silu_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dx) LEMOE_MUST_CHECK;
-/* act = silu(gate) * up, all [n_tok, d_ff]; backward gives d_gate and d_up (either may be the storage of d_act). */
+/* act = silu(gate) * up, all [n_tok, d_ff]; backward gives d_gate and d_up (either may be the storage of d_act, where
+ * it is fp32). act may be bf16, as may d_gate and d_up, both: the fp32 result rounded. */
 lemoe_status lemoe_op_swiglu_fwd(lemoe_device *device, lemoe_tensor gate, lemoe_tensor up,
                                  lemoe_tensor act) LEMOE_MUST_CHECK;
 lemoe_status lemoe_op_swiglu_bwd(lemoe_device *device, lemoe_tensor d_act, lemoe_tensor gate, lemoe_tensor up,
@@ -62,7 +64,8 @@ lemoe_status lemoe_op_swiglu_bwd(lemoe_device *device, lemoe_tensor d_act, lemoe
 
 /* ---- normalisation, position, embedding -------------------------------------------------------------------------- */
 
-/* y = x / rms(x) * w, rms over d_model with eps; inv_rms[n_tok] is kept for the backward. x, y [n_tok, d_model]. */
+/* y = x / rms(x) * w, rms over d_model with eps; inv_rms[n_tok] is kept for the backward. x, y [n_tok, d_model]. y may
+ * be bf16: the fp32 result rounded. */
 lemoe_status lemoe_op_rmsnorm_fwd(lemoe_device *device, lemoe_tensor x, lemoe_tensor w, float eps, lemoe_tensor y,
                                   lemoe_tensor inv_rms) LEMOE_MUST_CHECK;
 /* dx += (gradient of the above with respect to x): accumulates, since the residual path is already in dx. */
@@ -121,7 +124,7 @@ lemoe_status lemoe_op_topk_softmax_fwd(lemoe_device *device, lemoe_tensor z, lem
 lemoe_status lemoe_op_softmax_bwd(lemoe_device *device, lemoe_tensor p, lemoe_tensor dp,
                                   lemoe_tensor dz) LEMOE_MUST_CHECK;
 /* y[i] = x[row[i]] (row int32) and y[row[i]] += weight[i] * x[i] (weight may have data NULL: 1). Rows of one call to
- * scatter are distinct. Each is the other's backward. */
+ * scatter are distinct. Each is the other's backward. What is gathered may be bf16, x and y alike. */
 lemoe_status lemoe_op_rows_gather(lemoe_device *device, lemoe_tensor x, lemoe_tensor row,
                                   lemoe_tensor y) LEMOE_MUST_CHECK;
 lemoe_status lemoe_op_rows_scatter_add(lemoe_device *device, lemoe_tensor x, lemoe_tensor row, lemoe_tensor weight,

@@ -75,7 +75,8 @@ typedef struct lemoe_collective_ops {
 typedef struct lemoe_compute_ops {
     /* ---- required: what every model and editor runs on ---- */
 
-    /* c = alpha op(a) op(b) + beta c; m, n > 0, k >= 0; b of any float type */
+    /* c = alpha op(a) op(b) + beta c; m, n > 0, k >= 0; b of any float type; a bf16 only where it would be rounded to
+     * that, with alpha 1 */
     lemoe_status (*matmul)(lemoe_device *device, const lemoe_matmul_args *args);
 
     /* to = from, between float types */
@@ -88,13 +89,13 @@ typedef struct lemoe_compute_ops {
     lemoe_status (*silu_fwd)(lemoe_device *device, lemoe_tensor x, lemoe_tensor y);
     /* dx = dy silu'(x); dx may be dy */
     lemoe_status (*silu_bwd)(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dx);
-    /* act = silu(gate) up */
+    /* act = silu(gate) up; act fp32 or bf16 */
     lemoe_status (*swiglu_fwd)(lemoe_device *device, lemoe_tensor gate, lemoe_tensor up, lemoe_tensor act);
-    /* d_gate, d_up from d_act; either may be d_act */
+    /* d_gate, d_up from d_act, both fp32, and then either may be d_act, or both bf16 */
     lemoe_status (*swiglu_bwd)(lemoe_device *device, lemoe_tensor d_act, lemoe_tensor gate, lemoe_tensor up,
                                lemoe_tensor d_gate, lemoe_tensor d_up);
 
-    /* y = x inv_rms w, keeps inv_rms */
+    /* y = x inv_rms w, y fp32 or bf16, keeps inv_rms */
     lemoe_status (*rmsnorm_fwd)(lemoe_device *device, lemoe_tensor x, lemoe_tensor w, float eps, lemoe_tensor y,
                                 lemoe_tensor inv_rms);
     /* dx += gradient */
@@ -141,7 +142,7 @@ typedef struct lemoe_compute_ops {
     lemoe_status (*topk_softmax_fwd)(lemoe_device *device, lemoe_tensor z, lemoe_tensor p, lemoe_tensor index);
     /* dz = p (dp - <p, dp>); dz may be dp */
     lemoe_status (*softmax_bwd)(lemoe_device *device, lemoe_tensor p, lemoe_tensor dp, lemoe_tensor dz);
-    /* y[i] = x[row[i]] */
+    /* y[i] = x[row[i]], both fp32 or both bf16 */
     lemoe_status (*rows_gather)(lemoe_device *device, lemoe_tensor x, lemoe_tensor row, lemoe_tensor y);
     /* y[row[i]] += weight[i] x[i]; weight.data may be NULL: 1; rows are distinct */
     lemoe_status (*rows_scatter_add)(lemoe_device *device, lemoe_tensor x, lemoe_tensor row, lemoe_tensor weight,
@@ -174,6 +175,13 @@ struct lemoe_device {
     char domain[256];
     void *state; /* the backend's own */
 };
+
+/* The other operand of a product with b stored as that type: LEMOE_BF16, or LEMOE_F32 where it is not rounded. A host
+ * multiplies bf16 where b is bf16; a device with matrix units where b is fp32 as well. */
+static inline lemoe_dtype lemoe_rounded_to(lemoe_products products, bool is_host, lemoe_dtype b) {
+    bool rounds = products == LEMOE_PRODUCTS_BF16 && (b == LEMOE_BF16 || (b == LEMOE_F32 && !is_host));
+    return rounds ? LEMOE_BF16 : LEMOE_F32;
+}
 
 /* The backend that is always there: const tables, typed, no registration. */
 extern const lemoe_backend lemoe_cpu_backend;

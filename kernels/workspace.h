@@ -29,11 +29,12 @@ static inline size_t lemoe_workspace_grown(size_t n_bytes) { return lemoe_worksp
 
 static inline lemoe_multiplied lemoe_workspace_multiplied(const lemoe_matmul_args *args, lemoe_products products) {
     lemoe_dtype stored = args->b.dtype;
-    bool rounds = products == LEMOE_PRODUCTS_BF16 && stored != LEMOE_F16 && !args->exact;
+    bool rounds = lemoe_rounded_to(products, false, stored) == LEMOE_BF16 && !args->exact;
     lemoe_multiplied out = {LEMOE_F32, 0, 0};
     if (rounds) out.type = LEMOE_BF16;
     if (stored == LEMOE_F16 && !args->exact) out.type = LEMOE_F16;
-    if (rounds) out.a_bytes = lemoe_workspace_aligned((size_t)lemoe_tensor_count(&args->a) * 2);
+    if (rounds && args->a.dtype == LEMOE_F32)
+        out.a_bytes = lemoe_workspace_aligned((size_t)lemoe_tensor_count(&args->a) * 2);
     if (rounds ? stored == LEMOE_F32 : stored != LEMOE_F32)
         out.b_bytes = lemoe_workspace_aligned((size_t)lemoe_tensor_count(&args->b) * (rounds ? 2 : sizeof(float)));
     return out;

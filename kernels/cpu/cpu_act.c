@@ -6,6 +6,7 @@ typedef struct act_args {
     float factor;
     const float *a, *b, *c;
     float *x, *y;
+    uint16_t *x_bf16, *y_bf16; /* in place of x and y */
 } act_args;
 
 CPU_LOOP static void axpy_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
@@ -70,20 +71,36 @@ lemoe_status cpu_silu_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x,
     return LEMOE_OK;
 }
 
+static inline float swiglu(float gate, float up) { return gate * cpu_sigmoid(gate) * up; }
+
 CPU_LOOP static void swiglu_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
     const act_args *a = data;
     const float *gate = a->a, *up = a->b;
     float *act = a->y;
     (void)i_thread;
 #pragma omp simd
-    for (int64_t i = begin; i < end; i++) act[i] = gate[i] * cpu_sigmoid(gate[i]) * up[i];
+    for (int64_t i = begin; i < end; i++) act[i] = swiglu(gate[i], up[i]);
+}
+
+CPU_LOOP static void swiglu_bf16_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const act_args *a = data;
+    const float *gate = a->a, *up = a->b;
+    uint16_t *act = a->y_bf16;
+    (void)i_thread;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) act[i] = cpu_to_bf16(swiglu(gate[i], up[i]));
 }
 
 lemoe_status cpu_swiglu_fwd(lemoe_device *device, lemoe_tensor gate, lemoe_tensor up, lemoe_tensor act) {
-    act_args args = {.a = cpu_f32(gate), .b = cpu_f32(up), .y = cpu_f32(act)};
-    cpu_for(device, lemoe_tensor_count(&gate), 4, swiglu_loop, &args);
+    act_args args = {.a = cpu_f32(gate), .b = cpu_f32(up), .y = cpu_f32(act), .y_bf16 = cpu_bf16(act)};
+    cpu_for(device, lemoe_tensor_count(&gate), 4, act.dtype == LEMOE_BF16 ? swiglu_bf16_loop : swiglu_loop, &args);
     return LEMOE_OK;
 }
+
+static inline float swiglu_d_gate(float d_act, float gate, float up, float sigmoid) {
+    return d_act * up * silu_slope(gate, sigmoid);
+}
+static inline float swiglu_d_up(float d_act, float gate, float sigmoid) { return d_act * (gate * sigmoid); }
 
 CPU_LOOP static void swiglu_bwd_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
     const act_args *a = data;
@@ -93,16 +110,34 @@ CPU_LOOP static void swiglu_bwd_loop(const void *data, int i_thread, int64_t beg
 #pragma omp simd
     for (int64_t i = begin; i < end; i++) {
         float sigmoid = cpu_sigmoid(gate[i]), gradient = d_act[i]; /* read before an output takes its place */
-        float up_gradient = gradient * (gate[i] * sigmoid);
-        d_gate[i] = gradient * up[i] * silu_slope(gate[i], sigmoid);
-        d_up[i] = up_gradient;
+        d_gate[i] = swiglu_d_gate(gradient, gate[i], up[i], sigmoid);
+        d_up[i] = swiglu_d_up(gradient, gate[i], sigmoid);
+    }
+}
+
+CPU_LOOP static void swiglu_bwd_bf16_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const act_args *a = data;
+    const float *d_act = a->a, *gate = a->b, *up = a->c;
+    uint16_t *d_gate = a->x_bf16, *d_up = a->y_bf16;
+    (void)i_thread;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) {
+        float sigmoid = cpu_sigmoid(gate[i]);
+        d_gate[i] = cpu_to_bf16(swiglu_d_gate(d_act[i], gate[i], up[i], sigmoid));
+        d_up[i] = cpu_to_bf16(swiglu_d_up(d_act[i], gate[i], sigmoid));
     }
 }
 
 lemoe_status cpu_swiglu_bwd(lemoe_device *device, lemoe_tensor d_act, lemoe_tensor gate, lemoe_tensor up,
                             lemoe_tensor d_gate, lemoe_tensor d_up) {
-    act_args args = {
-        .a = cpu_f32(d_act), .b = cpu_f32(gate), .c = cpu_f32(up), .x = cpu_f32(d_gate), .y = cpu_f32(d_up)};
-    cpu_for(device, lemoe_tensor_count(&gate), 4, swiglu_bwd_loop, &args);
+    act_args args = {.a = cpu_f32(d_act),
+                     .b = cpu_f32(gate),
+                     .c = cpu_f32(up),
+                     .x = cpu_f32(d_gate),
+                     .y = cpu_f32(d_up),
+                     .x_bf16 = cpu_bf16(d_gate),
+                     .y_bf16 = cpu_bf16(d_up)};
+    bool halves = d_gate.dtype == LEMOE_BF16;
+    cpu_for(device, lemoe_tensor_count(&gate), 4, halves ? swiglu_bwd_bf16_loop : swiglu_bwd_loop, &args);
     return LEMOE_OK;
 }

@@ -53,11 +53,7 @@ typedef struct round_args {
 CPU_LOOP static void round_bf16(const void *data, int i_thread, int64_t begin, int64_t end) {
     const round_args *a = data;
     (void)i_thread;
-    for (int64_t i = begin; i < end; i++) {
-        float_bits wide = {.value = a->factor * a->from[i]};
-        uint32_t nearest = (wide.bits + 0x7fffu + (wide.bits >> 16 & 1u)) >> 16, nan = wide.bits >> 16 | 0x40u;
-        a->to[i] = (uint16_t)((wide.bits & 0x7fffffffu) > 0x7f800000u ? nan : nearest);
-    }
+    for (int64_t i = begin; i < end; i++) a->to[i] = cpu_to_bf16(a->factor * a->from[i]);
 }
 
 void cpu_round_bf16(const lemoe_device *device, float factor, const float *x, int64_t n, uint16_t *out) {

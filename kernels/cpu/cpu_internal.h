@@ -55,6 +55,7 @@ static inline int64_t cpu_rows(lemoe_tensor t) { return t.shape[0]; }
 static inline int64_t cpu_columns(lemoe_tensor t) { return t.shape[0] ? lemoe_tensor_count(&t) / t.shape[0] : 0; }
 static inline float *cpu_f32(lemoe_tensor t) { return t.data; }
 static inline int32_t *cpu_i32(lemoe_tensor t) { return t.data; }
+static inline uint16_t *cpu_bf16(lemoe_tensor t) { return t.data; }
 
 /* ---- threads ---- */
 
@@ -90,6 +91,16 @@ static inline float cpu_exp(float x) {
 }
 
 static inline float cpu_sigmoid(float x) { return 1.0f / (1.0f + cpu_exp(-x)); }
+
+/* To nearest even, NaN stays NaN: as kernels/base/dtype.c, without a branch. */
+static inline uint16_t cpu_to_bf16(float x) {
+    union {
+        float value;
+        uint32_t bits;
+    } wide = {x};
+    uint32_t nearest = (wide.bits + 0x7fffu + (wide.bits >> 16 & 1u)) >> 16, nan = wide.bits >> 16 | 0x40u;
+    return (uint16_t)((wide.bits & 0x7fffffffu) > 0x7f800000u ? nan : nearest);
+}
 
 /* Sums: fp32 within blocks, which vectorises, and double over the blocks, so that long rows lose nothing. */
 enum { CPU_SUM_BLOCK = 256 };

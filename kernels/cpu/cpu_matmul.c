@@ -7,7 +7,7 @@
  *
  * Frozen bf16 and fp16 weights are widened (exact) a panel at a time and multiplied in fp32: no second copy of the
  * model, activations keep fp32. With LEMOE_PRODUCTS_BF16 the other operand of a bf16 weight is rounded to bf16 instead,
- * and oneDNN multiplies the two as they are, accumulating in fp32.
+ * unless it is stored so, and oneDNN multiplies the two as they are, accumulating in fp32.
  */
 #include "kernels/cpu/cpu_onednn.h"
 
@@ -96,13 +96,23 @@ static void scale_only(float beta, float *c, int64_t n) {
     for (int64_t i = 0; i < n; i++) c[i] = beta == 0.0f ? 0.0f : beta * c[i];
 }
 
-/* b as it is stored, a rounded to its type (times alpha, which is 1 wherever a model is concerned). */
-static lemoe_status multiply_bf16(lemoe_device *device, const cpu_gemm_args *g, const uint16_t *b) {
-    cpu_scratch *rounded = &cpu_state_of(device)->panel;
-    int64_t n_a = g->m * g->k;
-    LEMOE_TRY(cpu_reserve(rounded, (n_a + 1) / 2));
-    uint16_t *a = (uint16_t *)(void *)rounded->data;
-    cpu_round_bf16(device, g->alpha, g->a, n_a, a);
+/* An operand a rounded to bf16, times alpha, which is 1 wherever a model is concerned; or as it is, where it is bf16.
+ */
+static lemoe_status in_bf16(lemoe_device *device, float alpha, lemoe_tensor a, const uint16_t **out) {
+    cpu_scratch *room = &cpu_state_of(device)->panel;
+    int64_t n = lemoe_tensor_count(&a);
+    *out = a.data;
+    if (a.dtype == LEMOE_BF16) return LEMOE_OK;
+    LEMOE_TRY(cpu_reserve(room, (n + 1) / 2));
+    uint16_t *rounded = (uint16_t *)(void *)room->data;
+    cpu_round_bf16(device, alpha, cpu_f32(a), n, rounded);
+    *out = rounded;
+    return LEMOE_OK;
+}
+
+static lemoe_status multiply_bf16(lemoe_device *device, const lemoe_matmul_args *args, const cpu_gemm_args *g) {
+    const uint16_t *a = NULL;
+    LEMOE_TRY(in_bf16(device, g->alpha, args->a, &a));
     if (g->beta != 0.0f && g->beta != 1.0f) scale_only(g->beta, g->c, g->m * g->n);
     return cpu_onednn_gemm_bf16(&(cpu_bf16_args){.trans_a = g->trans_a,
                                                  .trans_b = g->trans_b,
@@ -114,7 +124,7 @@ static lemoe_status multiply_bf16(lemoe_device *device, const cpu_gemm_args *g, 
                                                  .ldc = g->ldc,
                                                  .accumulate = g->beta != 0.0f,
                                                  .a = a,
-                                                 .b = b,
+                                                 .b = args->b.data,
                                                  .c = g->c});
 }
 
@@ -139,8 +149,7 @@ lemoe_status cpu_matmul(lemoe_device *device, const lemoe_matmul_args *args) {
         return LEMOE_OK;
     }
     cpu_matmul_threads(device);
-    if (args->b.dtype == LEMOE_BF16 && device->products == LEMOE_PRODUCTS_BF16)
-        return multiply_bf16(device, &g, args->b.data);
+    if (lemoe_rounded_to(device->products, true, args->b.dtype) == LEMOE_BF16) return multiply_bf16(device, args, &g);
     if (args->b.dtype != LEMOE_F32) return multiply_panels(device, &g, args->b);
     g.b = cpu_f32(args->b);
     return multiply(&g);

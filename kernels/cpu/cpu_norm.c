@@ -6,7 +6,18 @@ typedef struct norm_args {
     float eps;
     const float *x, *w, *dy;
     float *y, *inv_rms, *dx;
+    uint16_t *y_bf16; /* in place of y */
 } norm_args;
+
+static inline void scale_f32(const float *x, float inverse, const float *w, int64_t d, float *y) {
+#pragma omp simd
+    for (int64_t i = 0; i < d; i++) y[i] = x[i] * inverse * w[i];
+}
+
+static inline void scale_bf16(const float *x, float inverse, const float *w, int64_t d, uint16_t *y) {
+#pragma omp simd
+    for (int64_t i = 0; i < d; i++) y[i] = cpu_to_bf16(x[i] * inverse * w[i]);
+}
 
 CPU_LOOP static void fwd_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
     const norm_args *a = data;
@@ -15,10 +26,12 @@ CPU_LOOP static void fwd_loop(const void *data, int i_thread, int64_t begin, int
     (void)i_thread;
     for (int64_t r = begin; r < end; r++) {
         const float *x = a->x + r * d;
-        float *y = a->y + r * d, inverse = (float)(1.0 / sqrt(cpu_dot(x, x, d) / (double)d + (double)a->eps));
+        float inverse = (float)(1.0 / sqrt(cpu_dot(x, x, d) / (double)d + (double)a->eps));
         a->inv_rms[r] = inverse;
-#pragma omp simd
-        for (int64_t i = 0; i < d; i++) y[i] = x[i] * inverse * w[i];
+        if (a->y_bf16)
+            scale_bf16(x, inverse, w, d, a->y_bf16 + r * d);
+        else
+            scale_f32(x, inverse, w, d, a->y + r * d);
     }
 }
 
@@ -29,6 +42,7 @@ lemoe_status cpu_rmsnorm_fwd(lemoe_device *device, lemoe_tensor x, lemoe_tensor 
                       .x = cpu_f32(x),
                       .w = cpu_f32(w),
                       .y = cpu_f32(y),
+                      .y_bf16 = y.dtype == LEMOE_BF16 ? cpu_bf16(y) : NULL,
                       .inv_rms = cpu_f32(inv_rms)};
     cpu_for(device, cpu_rows(x), args.d_model, fwd_loop, &args);
     return LEMOE_OK;

@@ -66,10 +66,13 @@ static lemoe_status check_rows(const char *op, lemoe_tensor row, int64_t n_row) 
 
 lemoe_status cpu_rows_gather(lemoe_device *device, lemoe_tensor x, lemoe_tensor row, lemoe_tensor y) {
     (void)device;
-    int64_t n = lemoe_tensor_count(&row), d = cpu_columns(y);
+    int64_t n = lemoe_tensor_count(&row);
+    size_t row_bytes = (size_t)cpu_columns(y) * lemoe_dtype_bytes(y.dtype);
+    const char *from = x.data;
+    char *to = y.data;
     LEMOE_TRY(check_rows("rows_gather", row, cpu_rows(x)));
     for (int64_t i = 0; i < n; i++)
-        memcpy(cpu_f32(y) + i * d, cpu_f32(x) + cpu_i32(row)[i] * d, (size_t)d * sizeof(float));
+        memcpy(to + (size_t)i * row_bytes, from + (size_t)cpu_i32(row)[i] * row_bytes, row_bytes);
     return LEMOE_OK;
 }
 

@@ -93,25 +93,25 @@ lemoe_status cuda_silu_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x
     return cuda_launched(device, "silu_bwd");
 }
 
-static __global__ void k_swiglu(int64_t n, const float *gate, const float *up, float *act) {
-    for (CUDA_EACH(i, n)) act[i] = gate[i] * cuda_sigmoid(gate[i]) * up[i];
+static __global__ void k_swiglu(int64_t n, const float *gate, const float *up, lemoe_dtype dtype, void *act) {
+    for (CUDA_EACH(i, n)) cuda_store(dtype, gate[i] * cuda_sigmoid(gate[i]) * up[i], act, i);
 }
 
 lemoe_status cuda_swiglu_fwd(lemoe_device *device, lemoe_tensor gate, lemoe_tensor up, lemoe_tensor act) {
     int64_t n = lemoe_tensor_count(&gate);
     if (n == 0) return LEMOE_OK;
     CUDA_LAUNCH(k_swiglu, cuda_blocks(n), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n, cuda_f32(gate), cuda_f32(up),
-                cuda_f32(act));
+                act.dtype, act.data);
     return cuda_launched(device, "swiglu_fwd");
 }
 
-static __global__ void k_swiglu_bwd(int64_t n, const float *d_act, const float *gate, const float *up, float *d_gate,
-                                    float *d_up) {
+static __global__ void k_swiglu_bwd(int64_t n, const float *d_act, const float *gate, const float *up,
+                                    lemoe_dtype dtype, void *d_gate, void *d_up) {
     for (CUDA_EACH(i, n)) {
         float x = gate[i], sigmoid = cuda_sigmoid(x), gradient = d_act[i];
         float gate_gradient = gradient * up[i] * silu_slope(x, sigmoid);
-        d_up[i] = gradient * (x * sigmoid);
-        d_gate[i] = gate_gradient;
+        cuda_store(dtype, gradient * (x * sigmoid), d_up, i);
+        cuda_store(dtype, gate_gradient, d_gate, i);
     }
 }
 
@@ -120,6 +120,6 @@ lemoe_status cuda_swiglu_bwd(lemoe_device *device, lemoe_tensor d_act, lemoe_ten
     int64_t n = lemoe_tensor_count(&gate);
     if (n == 0) return LEMOE_OK;
     CUDA_LAUNCH(k_swiglu_bwd, cuda_blocks(n), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n, cuda_f32(d_act),
-                cuda_f32(gate), cuda_f32(up), cuda_f32(d_gate), cuda_f32(d_up));
+                cuda_f32(gate), cuda_f32(up), d_gate.dtype, d_gate.data, d_up.data);
     return cuda_launched(device, "swiglu_bwd");
 }

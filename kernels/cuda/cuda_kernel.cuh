@@ -30,6 +30,7 @@ static const unsigned cuda_all_lanes = 0xffffffffu;
 static inline int64_t cuda_rows(lemoe_tensor t) { return t.shape[0]; }
 static inline int64_t cuda_columns(lemoe_tensor t) { return t.shape[0] ? lemoe_tensor_count(&t) / t.shape[0] : 0; }
 static inline float *cuda_f32(lemoe_tensor t) { return static_cast<float *>(t.data); }
+static inline uint16_t *cuda_bf16(lemoe_tensor t) { return static_cast<uint16_t *>(t.data); }
 static inline int32_t *cuda_i32(lemoe_tensor t) { return static_cast<int32_t *>(t.data); }
 
 /* ---- how many threads ---- */

@@ -2,7 +2,7 @@
  * Matrix products by cuBLAS, sums in fp32 always. What is multiplied (kernels/workspace.h):
  *   LEMOE_PRODUCTS_F32    both operands as fp32, without TF32; b widened where it is bf16, which is slow
  *   LEMOE_PRODUCTS_BF16   both as bf16, by the matrix units: what is stored as fp32 is rounded, what trains included;
- * but for exact products, which are as above An fp16 b is widened, and both are rounded to the 11 significant bits of
+ * but for exact products, which are as above. An fp16 b is widened, and both are rounded to the 11 significant bits of
  * TF32: exact for b, and a keeps the range that fp16 lacks; slower than bf16, which models should be stored as for
  * speed.
  *

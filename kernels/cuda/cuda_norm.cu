@@ -7,15 +7,17 @@ enum { SUM_BYTES = CUDA_BLOCK / CUDA_WARP * sizeof(double) };
 
 /* ---- y = x / sqrt(mean(x^2) + eps) * w ---- */
 
-static __global__ void k_rmsnorm(int64_t d, float eps, const float *x, const float *w, float *y, float *inv_rms) {
+static __global__ void k_rmsnorm(int64_t d, float eps, const float *x, const float *w, lemoe_dtype dtype, void *y,
+                                 float *inv_rms) {
     CUDA_SHARED(double, sums);
     const float *from = x + blockIdx.x * d;
-    float *to = y + blockIdx.x * d, sum = 0;
+    float sum = 0;
     for (int64_t i = threadIdx.x; i < d; i += blockDim.x) sum += from[i] * from[i];
     double total = cuda_block_sum((double)sum, sums);
     float inverse = (float)(1.0 / sqrt(total / (double)d + (double)eps));
     if (threadIdx.x == 0) inv_rms[blockIdx.x] = inverse;
-    for (int64_t i = threadIdx.x; i < d; i += blockDim.x) to[i] = from[i] * inverse * w[i];
+    for (int64_t i = threadIdx.x; i < d; i += blockDim.x)
+        cuda_store(dtype, from[i] * inverse * w[i], y, blockIdx.x * d + i);
 }
 
 lemoe_status cuda_rmsnorm_fwd(lemoe_device *device, lemoe_tensor x, lemoe_tensor w, float eps, lemoe_tensor y,
@@ -23,7 +25,7 @@ lemoe_status cuda_rmsnorm_fwd(lemoe_device *device, lemoe_tensor x, lemoe_tensor
     int64_t rows = cuda_rows(x), d = cuda_columns(x);
     if (rows == 0 || d == 0) return LEMOE_OK;
     CUDA_LAUNCH(k_rmsnorm, (unsigned)rows, cuda_row_threads(d), SUM_BYTES, cuda_state_of(device)->stream, d, eps,
-                cuda_f32(x), cuda_f32(w), cuda_f32(y), cuda_f32(inv_rms));
+                cuda_f32(x), cuda_f32(w), y.dtype, y.data, cuda_f32(inv_rms));
     return cuda_launched(device, "rmsnorm_fwd");
 }
 

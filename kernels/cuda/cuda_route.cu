@@ -97,7 +97,8 @@ lemoe_status cuda_softmax_bwd(lemoe_device *device, lemoe_tensor p, lemoe_tensor
 
 /* ---- rows moved and weighted ---- */
 
-static __global__ void k_gather(int64_t d, int64_t rows, const float *x, const int32_t *row, float *y, int *fault) {
+template <typename T>
+static __global__ void k_gather(int64_t d, int64_t rows, const T *x, const int32_t *row, T *y, int *fault) {
     int64_t r = row[blockIdx.x];
     bool is_there = r >= 0 && r < rows;
     if (!is_there && threadIdx.x == 0) *fault = CUDA_FAULT_GATHER;
@@ -109,8 +110,12 @@ lemoe_status cuda_rows_gather(lemoe_device *device, lemoe_tensor x, lemoe_tensor
     cuda_state *state = cuda_state_of(device);
     int64_t n = lemoe_tensor_count(&row), d = cuda_columns(y);
     if (n == 0 || d == 0) return LEMOE_OK;
-    CUDA_LAUNCH(k_gather, (unsigned)n, cuda_row_threads(d), 0, state->stream, d, cuda_rows(x), cuda_f32(x),
-                cuda_i32(row), cuda_f32(y), state->fault);
+    if (x.dtype == LEMOE_BF16)
+        CUDA_LAUNCH(k_gather<uint16_t>, (unsigned)n, cuda_row_threads(d), 0, state->stream, d, cuda_rows(x),
+                    cuda_bf16(x), cuda_i32(row), cuda_bf16(y), state->fault);
+    else
+        CUDA_LAUNCH(k_gather<float>, (unsigned)n, cuda_row_threads(d), 0, state->stream, d, cuda_rows(x), cuda_f32(x),
+                    cuda_i32(row), cuda_f32(y), state->fault);
     return cuda_launched(device, "rows_gather");
 }
 

@@ -8,6 +8,17 @@ static lemoe_status matrix(lemoe_arena *arena, int64_t rows, int64_t columns, le
     return lemoe_arena_matrix(arena, LEMOE_F32, rows, columns, out);
 }
 
+/* The type of rows that go into the matrices from first to last, or of gradients of what comes out of them: what their
+ * products multiply, where nobody else reads them. */
+static lemoe_dtype rows_type(const lemoe_llama *m, int64_t layer, lemoe_matrix first, lemoe_matrix last) {
+    lemoe_dtype type = LEMOE_F32;
+    for (int which = (int)first; which <= (int)last; which++) {
+        type = lemoe_device_product_type(m->device, lemoe_llama_matrix(m, layer, (lemoe_matrix)which).dtype);
+        if (type == LEMOE_F32 || llama_matrix_is_watched(m, layer, (lemoe_matrix)which)) return LEMOE_F32;
+    }
+    return type;
+}
+
 /* x W^T into a new tensor. */
 static lemoe_status project(lemoe_llama *m, lemoe_arena *arena, int64_t layer, lemoe_matrix which, lemoe_tensor x,
                             lemoe_tensor *out) {
@@ -16,8 +27,9 @@ static lemoe_status project(lemoe_llama *m, lemoe_arena *arena, int64_t layer, l
     return lemoe_op_linear(m->device, x, w, *out, false);
 }
 
-static lemoe_status normalise(lemoe_llama *m, lemoe_arena *arena, lemoe_tensor weight, llama_block_trace *t) {
-    LEMOE_TRY(matrix(arena, t->x.shape[0], t->x.shape[1], &t->h));
+static lemoe_status normalise(lemoe_llama *m, lemoe_arena *arena, lemoe_tensor weight, lemoe_dtype type,
+                              llama_block_trace *t) {
+    LEMOE_TRY(lemoe_arena_matrix(arena, type, t->x.shape[0], t->x.shape[1], &t->h));
     LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, t->x.shape[0], &t->inv_rms));
     return lemoe_op_rmsnorm_fwd(m->device, t->x, weight, (float)m->config.rms_norm_eps, t->h, t->inv_rms);
 }
@@ -52,7 +64,7 @@ static lemoe_status rotate(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor 
 
 static lemoe_status gather_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor x, lemoe_arena *arena,
                                    lemoe_tensor *out) {
-    LEMOE_TRY(matrix(arena, pack->n_target, x.shape[1], out));
+    LEMOE_TRY(lemoe_arena_matrix(arena, x.dtype, pack->n_target, x.shape[1], out));
     return lemoe_op_rows_gather(m->device, x, pack->target_row, *out);
 }
 
@@ -77,7 +89,8 @@ static lemoe_status project_queries(lemoe_llama *m, int64_t layer, const lemoe_p
 
 static lemoe_status attention_forward(lemoe_llama *m, int64_t layer, const lemoe_pack *pack, lemoe_tensor y,
                                       lemoe_arena *arena, llama_block_trace *t) {
-    LEMOE_TRY(normalise(m, arena, m->layers[layer].attn_norm, t));
+    lemoe_dtype h_type = rows_type(m, layer, LEMOE_MATRIX_Q, LEMOE_MATRIX_V);
+    LEMOE_TRY(normalise(m, arena, m->layers[layer].attn_norm, h_type, t));
     LEMOE_TRY(project_queries(m, layer, pack, arena, t));
     LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_K, t->h, &t->k));
     LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_V, t->h, &t->v));
@@ -156,10 +169,12 @@ static lemoe_bypass_io bypass_io(const lemoe_pack *pack, llama_block_trace *t, l
 /* Without its bypass. */
 static lemoe_status ffn_host_forward(lemoe_llama *m, int64_t layer, lemoe_tensor y, lemoe_arena *arena,
                                      llama_block_trace *t) {
-    LEMOE_TRY(normalise(m, arena, m->layers[layer].ffn_norm, t));
+    lemoe_dtype h_type = rows_type(m, layer, LEMOE_MATRIX_GATE, LEMOE_MATRIX_UP),
+                act_type = rows_type(m, layer, LEMOE_MATRIX_DOWN, LEMOE_MATRIX_DOWN);
+    LEMOE_TRY(normalise(m, arena, m->layers[layer].ffn_norm, h_type, t));
     LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_GATE, t->h, &t->gate));
     LEMOE_TRY(project(m, arena, layer, LEMOE_MATRIX_UP, t->h, &t->up));
-    LEMOE_TRY(matrix(arena, t->gate.shape[0], t->gate.shape[1], &t->act));
+    LEMOE_TRY(lemoe_arena_matrix(arena, act_type, t->gate.shape[0], t->gate.shape[1], &t->act));
     LEMOE_TRY(lemoe_op_swiglu_fwd(m->device, t->gate, t->up, t->act));
     return lemoe_op_linear(m->device, t->act, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_DOWN), y, false);
 }
@@ -217,16 +232,27 @@ lemoe_status lemoe_llama_hold(lemoe_llama *m, lemoe_pack *pack, int64_t cut, lem
     return status;
 }
 
+/* d of gate and up from d of the block's output. As fp32 the latter takes the place of d of act. */
+static lemoe_status hidden_backward(lemoe_llama *m, int64_t layer, const llama_block_trace *t, lemoe_tensor dx,
+                                    lemoe_arena *arena, lemoe_tensor *d_gate, lemoe_tensor *d_up) {
+    lemoe_dtype type = rows_type(m, layer, LEMOE_MATRIX_GATE, LEMOE_MATRIX_UP);
+    int64_t rows = t->gate.shape[0], columns = t->gate.shape[1];
+    lemoe_tensor d_act;
+    LEMOE_TRY(lemoe_arena_matrix(arena, type, rows, columns, d_gate));
+    LEMOE_TRY(matrix(arena, rows, columns, &d_act));
+    *d_up = d_act;
+    if (type != LEMOE_F32) LEMOE_TRY(lemoe_arena_matrix(arena, type, rows, columns, d_up));
+    LEMOE_TRY(lemoe_op_linear_dx(m->device, dx, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_DOWN), d_act, false));
+    return lemoe_op_swiglu_bwd(m->device, d_act, t->gate, t->up, *d_gate, *d_up);
+}
+
 /* The host's own path: down, swiglu, gate and up, as far as somebody needs it. */
 static lemoe_status ffn_host_backward(lemoe_llama *m, int64_t layer, llama_block_trace *t, lemoe_tensor dx,
                                       lemoe_tensor dh, lemoe_arena *arena) {
     bool tapped = llama_has_tap(m, layer, LEMOE_MATRIX_GATE) || llama_has_tap(m, layer, LEMOE_MATRIX_UP);
     lemoe_tensor d_gate, d_up;
     if (!dh.data && !tapped) return LEMOE_OK;
-    LEMOE_TRY(matrix(arena, t->act.shape[0], t->act.shape[1], &d_gate));
-    LEMOE_TRY(matrix(arena, t->act.shape[0], t->act.shape[1], &d_up));
-    LEMOE_TRY(lemoe_op_linear_dx(m->device, dx, lemoe_llama_matrix(m, layer, LEMOE_MATRIX_DOWN), d_up, false));
-    LEMOE_TRY(lemoe_op_swiglu_bwd(m->device, d_up, t->gate, t->up, d_gate, d_up));
+    LEMOE_TRY(hidden_backward(m, layer, t, dx, arena, &d_gate, &d_up));
     LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_GATE, t->h, d_gate));
     LEMOE_TRY(llama_tap(m, layer, LEMOE_MATRIX_UP, t->h, d_up));
     if (!dh.data) return LEMOE_OK;

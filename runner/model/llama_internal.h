@@ -47,7 +47,8 @@ struct lemoe_llama {
  */
 typedef struct llama_block_trace {
     lemoe_tensor x, inv_rms;                      /* residual that entered, [rows, d_model], and 1 / rms */
-    lemoe_tensor h;                               /* its norm's output: input of the block's first matrices */
+    lemoe_tensor h;                               /* its norm's output: input of the block's first matrices; this and
+                                                     act as bf16 where nobody but products of bf16 reads them */
     lemoe_tensor q, k, v, heads_out, log_sum_exp; /* attention */
     lemoe_tensor gate, up, act;                   /* FFN */
     void *kept;                                   /* the bypass's own */
@@ -75,6 +76,8 @@ lemoe_status llama_copy_slice(lemoe_llama *model, const lemoe_tensor *whole, con
 const lemoe_bypass *llama_bypass_at(const lemoe_llama *model, int64_t layer);
 /* Local. Whether a bypass or tap is registered at that layer, active or not. */
 bool llama_layer_is_seamed(const lemoe_llama *model, int64_t layer);
+/* Local. Whether a bypass or tap, active or not, may look at the input rows or output gradients of a matrix. */
+bool llama_matrix_is_watched(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix);
 /* Local. Whether the FFN of a layer depends on nothing but frozen weights until its bypass adds to it, and nobody looks
  * inside. */
 bool llama_ffn_is_constant(const lemoe_llama *model, int64_t layer);

@@ -120,6 +120,14 @@ bool llama_layer_is_seamed(const lemoe_llama *model, int64_t layer) {
     return false;
 }
 
+bool llama_matrix_is_watched(const lemoe_llama *model, int64_t layer, lemoe_matrix matrix) {
+    for (int i = 0; i < model->n_bypass; i++)
+        if (model->bypasses[i].layer == layer && matrix >= LEMOE_MATRIX_GATE) return true;
+    for (int i = 0; i < model->n_tap; i++)
+        if (model->taps[i].layer == layer && model->taps[i].matrix == matrix) return true;
+    return false;
+}
+
 bool llama_ffn_is_constant(const lemoe_llama *model, int64_t layer) {
     bool is_constant = false;
     for (int i = 0; i < model->n_bypass; i++)

@@ -67,7 +67,8 @@ static lemoe_status finish_nll(lemoe_llama *m, lemoe_tensor losses, lemoe_arena 
 
 static lemoe_status make_logits(lemoe_llama *m, lemoe_tensor rows, lemoe_arena *arena, lemoe_tensor *h,
                                 lemoe_tensor *inv_rms, lemoe_tensor *logits) {
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, rows.shape[0], m->config.d_model, h));
+    lemoe_dtype h_type = lemoe_device_product_type(m->device, m->lm_head.dtype);
+    LEMOE_TRY(lemoe_arena_matrix(arena, h_type, rows.shape[0], m->config.d_model, h));
     LEMOE_TRY(lemoe_arena_vector(arena, LEMOE_F32, rows.shape[0], inv_rms));
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, rows.shape[0], m->n_vocab, logits));
     LEMOE_TRY(lemoe_op_rmsnorm_fwd(m->device, rows, m->final_norm, (float)m->config.rms_norm_eps, *h, *inv_rms));

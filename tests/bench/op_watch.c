@@ -103,7 +103,8 @@ WATCH_LINEAR(lemoe_op_exact_linear_dw, OP_LINEAR_DW)
 lemoe_status op_watch_prepare(lemoe_products mode) {
     for (int64_t i = 0; i < n_product; i++) {
         product *p = &products[i];
-        if (p->b.dtype != LEMOE_BF16 || mode != LEMOE_PRODUCTS_BF16 || p->rounded) continue;
+        bool rounds = p->b.dtype == LEMOE_BF16 && p->a.dtype == LEMOE_F32 && mode == LEMOE_PRODUCTS_BF16;
+        if (!rounds || p->rounded) continue;
         int64_t n = lemoe_tensor_count(&p->a);
         LEMOE_TRY(lemoe_mem_alloc(n, sizeof *p->rounded, &p->rounded));
         lemoe_dtype_from_f32(LEMOE_BF16, p->a.data, n, p->rounded);

@@ -152,6 +152,10 @@ static lemoe_status multiply_stored(lemoe_device *on, lemoe_dtype dtype) {
 }
 static lemoe_status multiply_bf16(lemoe_device *on) { return multiply_stored(on, LEMOE_BF16); }
 static lemoe_status multiply_fp16(lemoe_device *on) { return multiply_stored(on, LEMOE_F16); }
+static lemoe_status multiply_rounded(lemoe_device *on) {
+    lemoe_tensor x = lemoe_tensor_2d(wide_x.data, LEMOE_BF16, wide_x.shape[0], wide_x.shape[1]);
+    return lemoe_op_linear(on, x, lemoe_tensor_2d(wide_w.data, LEMOE_BF16, 600, 900), wide_y, false);
+}
 static lemoe_status gradient_of_weights(lemoe_device *on) {
     return lemoe_op_linear_dw(on, wide_y, wide_x, wide_w, true);
 }
@@ -172,6 +176,8 @@ static void planned_room_is_what_is_taken(void **state) {
     assert_int_equal(taken_room, 3 * MB);
     compare_room(LEMOE_PRODUCTS_BF16, multiply_bf16); /* x rounded: 1.26 MB */
     assert_int_equal(taken_room, 2 * MB);
+    compare_room(LEMOE_PRODUCTS_BF16, multiply_rounded); /* as they are */
+    assert_int_equal(taken_room, 0);
     compare_room(LEMOE_PRODUCTS_BF16, multiply_fp32); /* and w: 1.08 MB */
     assert_int_equal(taken_room, 3 * MB);
     compare_room(LEMOE_PRODUCTS_BF16, multiply_exactly);

@@ -9,6 +9,7 @@ static const ops_family families[] = {
     {"cast",        parity_cast         },
     {"elementwise", parity_elementwise  },
     {"norm",        parity_norm         },
+    {"rounded",     parity_rounded      },
     {"rope",        parity_rope         },
     {"embed",       parity_embed        },
     {"attn",        parity_attn         },

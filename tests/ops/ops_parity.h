@@ -13,6 +13,7 @@ void parity_cast(ops_test *t);
 void parity_elementwise(ops_test *t);
 void parity_norm(ops_test *t);
 void parity_rope(ops_test *t);
+void parity_rounded(ops_test *t);
 void parity_embed(ops_test *t);
 void parity_attn(ops_test *t);
 void parity_exp(ops_test *t);

@@ -76,6 +76,30 @@ lemoe_tensor ops_stored(ops_test *t, lemoe_dtype dtype, const float *values, int
     return lemoe_tensor_2d(place(t, dtype, bytes, n, 0, 0).data, dtype, rows, columns);
 }
 
+enum { BEHIND = 3 }; /* elements after a view */
+
+lemoe_tensor ops_view(ops_test *t, lemoe_dtype dtype, const float *values, int64_t rows, int64_t columns,
+                      int64_t offset) {
+    int64_t n = rows * columns, n_all = offset + n + BEHIND;
+    float *all = ops_array(t, n_all, sizeof *all), *stored = NULL;
+    for (int64_t i = 0; i < n_all; i++) all[i] = NAN;
+    if (values && n > 0) memcpy(all + offset, values, (size_t)n * sizeof *all);
+    lemoe_tensor block = ops_stored(t, dtype, all, 1, n_all, &stored);
+    return lemoe_tensor_2d((char *)block.data + (size_t)offset * lemoe_dtype_bytes(dtype), dtype, rows, columns);
+}
+
+bool ops_is_kept_around(ops_test *t, lemoe_tensor view, int64_t offset) {
+    int64_t n = lemoe_tensor_count(&view), n_all = offset + n + BEHIND;
+    size_t item = lemoe_dtype_bytes(view.dtype);
+    char *bytes = ops_array(t, n_all, item);
+    float *all = ops_array(t, n_all, sizeof *all);
+    bool kept = true;
+    OPS(lemoe_device_download(t->device, bytes, (char *)view.data - (size_t)offset * item, (size_t)n_all * item));
+    lemoe_dtype_to_f32(view.dtype, bytes, n_all, all);
+    for (int64_t i = 0; i < n_all; i++) kept = kept && ((i >= offset && i < offset + n) || isnan(all[i]));
+    return kept;
+}
+
 lemoe_tensor ops_index(ops_test *t, const int32_t *values, int64_t n) {
     int32_t *unset = ops_array(t, n, sizeof *unset);
     memset(unset, 0x7f, (size_t)n * sizeof *unset);

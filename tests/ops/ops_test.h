@@ -55,6 +55,11 @@ lemoe_tensor ops_matrix(ops_test *t, const float *values, int64_t rows, int64_t 
 /* A matrix stored as another type; *stored is what the type can hold of the values. */
 lemoe_tensor ops_stored(ops_test *t, lemoe_dtype dtype, const float *values, int64_t rows, int64_t columns,
                         float **stored);
+/* A matrix of fp32 or bf16 that begins `offset` elements into its block, with those values or NaN, and NaN around it.
+ * ops_is_kept_around: whether that still stands. */
+lemoe_tensor ops_view(ops_test *t, lemoe_dtype dtype, const float *values, int64_t rows, int64_t columns,
+                      int64_t offset);
+bool ops_is_kept_around(ops_test *t, lemoe_tensor view, int64_t offset);
 lemoe_tensor ops_index(ops_test *t, const int32_t *values, int64_t n);
 float *ops_get(ops_test *t, lemoe_tensor tensor);
 int32_t *ops_get_index(ops_test *t, lemoe_tensor tensor);

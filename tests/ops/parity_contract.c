@@ -30,6 +30,19 @@ static lemoe_tensor rows_of(ops_test *t, bool random) {
     return ops_tensor(t, random ? ops_random(t, ROWS * D, 2.0) : NULL, ROWS, D, 0);
 }
 
+/* Outputs that are stored as bf16. */
+static void keep_rounded(ops_test *t, pass *p, lemoe_tensor x, lemoe_tensor y, lemoe_tensor z) {
+    lemoe_tensor out = rows_of(t, false), inverse = ops_tensor(t, NULL, ROWS, 0, 0), half[4];
+    for (int i = 0; i < 4; i++) OPS(lemoe_arena_matrix(t->arena, LEMOE_BF16, ROWS, D, &half[i]));
+    OPS(lemoe_op_swiglu_fwd(t->device, x, y, half[0]));
+    OPS(lemoe_op_swiglu_bwd(t->device, z, x, y, half[1], half[2]));
+    OPS(lemoe_op_rmsnorm_fwd(t->device, x, ops_tensor(t, ops_random(t, D, 1.0), D, 0, 0), 1e-5f, half[3], inverse));
+    for (int i = 0; i < 4; i++) {
+        OPS(lemoe_op_cast(t->device, half[i], out));
+        keep(t, p, out);
+    }
+}
+
 static void pass_elementwise(ops_test *t, pass *p) {
     lemoe_tensor x = rows_of(t, true), y = rows_of(t, true), z = rows_of(t, true), out = rows_of(t, false);
     lemoe_tensor inverse = ops_tensor(t, NULL, ROWS, 0, 0), w = ops_tensor(t, ops_random(t, D, 1.0), D, 0, 0);
@@ -37,6 +50,7 @@ static void pass_elementwise(ops_test *t, pass *p) {
     keep(t, p, out);
     OPS(lemoe_op_swiglu_fwd(t->device, x, y, out));
     keep(t, p, out);
+    keep_rounded(t, p, x, y, z);
     OPS(lemoe_op_swiglu_bwd(t->device, z, x, y, out, z));
     keep(t, p, z);
     OPS(lemoe_op_axpy(t->device, 0.3f, x, y));
@@ -159,6 +173,26 @@ static void refused(ops_test *t, const char *op, lemoe_status status, lemoe_stat
     lemoe_error_clear();
 }
 
+/* bf16 where it cannot be, fp16 where bf16 can. */
+static void refuse_halves(ops_test *t) {
+    lemoe_device *d = t->device;
+    lemoe_tensor x34 = ops_tensor(t, NULL, 3, 4, 0), x33 = ops_tensor(t, NULL, 3, 3, 0), i3 = ops_index(t, NULL, 3);
+    lemoe_tensor v4 = ops_tensor(t, NULL, 4, 0, 0), v3 = ops_tensor(t, NULL, 3, 0, 0), bf16, fp16, in_place;
+    OPS(lemoe_arena_matrix(t->arena, LEMOE_BF16, 3, 4, &bf16));
+    OPS(lemoe_arena_matrix(t->arena, LEMOE_F16, 3, 4, &fp16));
+    in_place = lemoe_tensor_2d(x34.data, LEMOE_BF16, 3, 4);
+    refused(t, "matmul", lemoe_op_linear(d, bf16, x34, x33, false), LEMOE_ERR_ARG); /* this device rounds nothing */
+    refused(t, "matmul", lemoe_op_linear(d, bf16, bf16, x33, false), LEMOE_ERR_ARG);
+    refused(t, "swiglu_fwd", lemoe_op_swiglu_fwd(d, x34, x34, fp16), LEMOE_ERR_ARG);
+    refused(t, "swiglu_fwd", lemoe_op_swiglu_fwd(d, bf16, x34, x34), LEMOE_ERR_ARG);
+    refused(t, "swiglu_bwd", lemoe_op_swiglu_bwd(d, x34, x34, x34, x34, bf16), LEMOE_ERR_ARG);
+    refused(t, "swiglu_bwd", lemoe_op_swiglu_bwd(d, x34, x34, x34, bf16, x34), LEMOE_ERR_ARG);
+    refused(t, "swiglu_bwd", lemoe_op_swiglu_bwd(d, x34, x34, x34, bf16, in_place), LEMOE_ERR_ARG);
+    refused(t, "rmsnorm_fwd", lemoe_op_rmsnorm_fwd(d, x34, v4, 1e-5f, fp16, v3), LEMOE_ERR_ARG);
+    refused(t, "rows_gather", lemoe_op_rows_gather(d, x34, i3, bf16), LEMOE_ERR_ARG);
+    refused(t, "rows_gather", lemoe_op_rows_gather(d, fp16, i3, fp16), LEMOE_ERR_ARG);
+}
+
 static void refuse_dense(ops_test *t) {
     lemoe_device *d = t->device;
     lemoe_tensor x34 = ops_tensor(t, NULL, 3, 4, 0), x43 = ops_tensor(t, NULL, 4, 3, 0),
@@ -182,6 +216,7 @@ static void refuse_dense(ops_test *t) {
     refused(t, "rmsnorm_fwd", lemoe_op_rmsnorm_fwd(d, x34, x33, 1e-5f, x34, v4), LEMOE_ERR_SHAPE);
     refused(t, "rmsnorm_bwd", lemoe_op_rmsnorm_bwd(d, x34, x34, v4, v4, x34), LEMOE_ERR_SHAPE);
     refused(t, "rope", lemoe_op_rope(d, x34, i3, v4, 1), LEMOE_ERR_SHAPE);
+    refuse_halves(t);
     refused(t, "embed_fwd", lemoe_op_embed_fwd(d, i3, x43, 0, x34), LEMOE_ERR_SHAPE);
 }
 
