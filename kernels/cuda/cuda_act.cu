@@ -19,38 +19,41 @@ lemoe_status cuda_cast(lemoe_device *device, lemoe_tensor from, lemoe_tensor to)
     return cast(device, lemoe_tensor_count(&from), from.dtype, from.data, to.dtype, to.data);
 }
 
-/* Four elements a thread: this stands in front of most products. n_four = n / 4. */
-static __global__ void k_round_bf16(int64_t n_four, int64_t n, const float *from, uint16_t *to) {
-    const float4 *wide = reinterpret_cast<const float4 *>(from);
-    ushort4 *narrow = reinterpret_cast<ushort4 *>(to);
-    for (CUDA_EACH(i, n_four)) {
-        float4 x = wide[i];
-        narrow[i] = make_ushort4(cuda_to_bf16(x.x), cuda_to_bf16(x.y), cuda_to_bf16(x.z), cuda_to_bf16(x.w));
-    }
-    int64_t rest = 4 * n_four + threadIdx.x;
-    if (blockIdx.x == 0 && rest < n) to[rest] = cuda_to_bf16(from[rest]);
+/* This stands in front of many products. */
+static __global__ void k_round_bf16(int64_t n, bool wide, const float *from, uint16_t *to) {
+    for (CUDA_FOURS(i, n, cuda_thread(), cuda_threads()))
+        cuda_store_few(wide, LEMOE_BF16, cuda_load_few<4>(wide, from, i), to, i);
+    for (CUDA_REST(i, n, cuda_thread(), cuda_threads())) to[i] = cuda_to_bf16(from[i]);
 }
 
 lemoe_status cuda_convert(lemoe_device *device, lemoe_tensor from, lemoe_dtype type, void *to) {
     int64_t n = lemoe_tensor_count(&from);
-    bool is_aligned = (reinterpret_cast<uintptr_t>(from.data) & 15u) == 0; /* a view may begin anywhere */
-    if (from.dtype != LEMOE_F32 || type != LEMOE_BF16 || !is_aligned)
+    if (from.dtype != LEMOE_F32 || type != LEMOE_BF16 || n == 0)
         return cast(device, n, from.dtype, from.data, type, to);
-    CUDA_LAUNCH(k_round_bf16, cuda_blocks(n / 4 + 1), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n / 4, n,
-                cuda_f32(from), static_cast<uint16_t *>(to));
+    CUDA_LAUNCH(k_round_bf16, cuda_blocks(n / 4 + 1), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n,
+                cuda_is_wide(from), cuda_f32(from), static_cast<uint16_t *>(to));
     return cuda_launched(device, "matmul");
 }
 
 /* ---- sums and factors ---- */
 
-static __global__ void k_axpy(int64_t n, float a, const float *x, float *y) {
-    for (CUDA_EACH(i, n)) y[i] += a * x[i];
+template <int N> static __device__ inline void axpy(int64_t i, bool wide, float a, const float *x, float *y) {
+    cuda_few<N> from = cuda_load_few<N>(wide, x, i), to = cuda_load_few<N>(wide, y, i);
+#pragma unroll
+    for (int j = 0; j < N; j++) to.at[j] += a * from.at[j];
+    cuda_store_few(wide, LEMOE_F32, to, y, i);
+}
+
+static __global__ void k_axpy(int64_t n, bool wide, float a, const float *x, float *y) {
+    for (CUDA_FOURS(i, n, cuda_thread(), cuda_threads())) axpy<4>(i, wide, a, x, y);
+    for (CUDA_REST(i, n, cuda_thread(), cuda_threads())) axpy<1>(i, wide, a, x, y);
 }
 
 lemoe_status cuda_axpy(lemoe_device *device, float a, lemoe_tensor x, lemoe_tensor y) {
     int64_t n = lemoe_tensor_count(&x);
     if (n == 0) return LEMOE_OK;
-    CUDA_LAUNCH(k_axpy, cuda_blocks(n), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n, a, cuda_f32(x), cuda_f32(y));
+    CUDA_LAUNCH(k_axpy, cuda_blocks(n / 4 + 1), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n,
+                cuda_is_wide(x) && cuda_is_wide(y), a, cuda_f32(x), cuda_f32(y));
     return cuda_launched(device, "axpy");
 }
 
@@ -93,33 +96,70 @@ lemoe_status cuda_silu_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x
     return cuda_launched(device, "silu_bwd");
 }
 
-static __global__ void k_swiglu(int64_t n, const float *gate, const float *up, lemoe_dtype dtype, void *act) {
-    for (CUDA_EACH(i, n)) cuda_store(dtype, gate[i] * cuda_sigmoid(gate[i]) * up[i], act, i);
+/* What both kernels are given; those of the backward are NULL in the forward. */
+typedef struct swiglu_args {
+    bool wide;
+    const float *gate, *up, *d_act;
+    lemoe_dtype dtype; /* of what is written */
+    void *act, *d_gate, *d_up;
+} swiglu_args;
+
+template <int N> static __device__ inline void swiglu(int64_t i, const swiglu_args &a) {
+    cuda_few<N> gate = cuda_load_few<N>(a.wide, a.gate, i), up = cuda_load_few<N>(a.wide, a.up, i), act;
+#pragma unroll
+    for (int j = 0; j < N; j++) act.at[j] = gate.at[j] * cuda_sigmoid(gate.at[j]) * up.at[j];
+    cuda_store_few(a.wide, a.dtype, act, a.act, i);
+}
+
+static __global__ void k_swiglu(int64_t n, swiglu_args a) {
+    for (CUDA_FOURS(i, n, cuda_thread(), cuda_threads())) swiglu<4>(i, a);
+    for (CUDA_REST(i, n, cuda_thread(), cuda_threads())) swiglu<1>(i, a);
 }
 
 lemoe_status cuda_swiglu_fwd(lemoe_device *device, lemoe_tensor gate, lemoe_tensor up, lemoe_tensor act) {
     int64_t n = lemoe_tensor_count(&gate);
+    swiglu_args a = {};
     if (n == 0) return LEMOE_OK;
-    CUDA_LAUNCH(k_swiglu, cuda_blocks(n), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n, cuda_f32(gate), cuda_f32(up),
-                act.dtype, act.data);
+    a.wide = cuda_is_wide(gate) && cuda_is_wide(up) && cuda_is_wide(act);
+    a.gate = cuda_f32(gate);
+    a.up = cuda_f32(up);
+    a.dtype = act.dtype;
+    a.act = act.data;
+    CUDA_LAUNCH(k_swiglu, cuda_blocks(n / 4 + 1), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n, a);
     return cuda_launched(device, "swiglu_fwd");
 }
 
-static __global__ void k_swiglu_bwd(int64_t n, const float *d_act, const float *gate, const float *up,
-                                    lemoe_dtype dtype, void *d_gate, void *d_up) {
-    for (CUDA_EACH(i, n)) {
-        float x = gate[i], sigmoid = cuda_sigmoid(x), gradient = d_act[i];
-        float gate_gradient = gradient * up[i] * silu_slope(x, sigmoid);
-        cuda_store(dtype, gradient * (x * sigmoid), d_up, i);
-        cuda_store(dtype, gate_gradient, d_gate, i);
+template <int N> static __device__ inline void swiglu_bwd(int64_t i, const swiglu_args &a) {
+    cuda_few<N> gate = cuda_load_few<N>(a.wide, a.gate, i), up = cuda_load_few<N>(a.wide, a.up, i),
+                d_act = cuda_load_few<N>(a.wide, a.d_act, i), d_gate, d_up;
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        float x = gate.at[j], sigmoid = cuda_sigmoid(x), gradient = d_act.at[j];
+        d_gate.at[j] = gradient * up.at[j] * silu_slope(x, sigmoid);
+        d_up.at[j] = gradient * (x * sigmoid);
     }
+    cuda_store_few(a.wide, a.dtype, d_gate, a.d_gate, i);
+    cuda_store_few(a.wide, a.dtype, d_up, a.d_up, i);
+}
+
+static __global__ void k_swiglu_bwd(int64_t n, swiglu_args a) {
+    for (CUDA_FOURS(i, n, cuda_thread(), cuda_threads())) swiglu_bwd<4>(i, a);
+    for (CUDA_REST(i, n, cuda_thread(), cuda_threads())) swiglu_bwd<1>(i, a);
 }
 
 lemoe_status cuda_swiglu_bwd(lemoe_device *device, lemoe_tensor d_act, lemoe_tensor gate, lemoe_tensor up,
                              lemoe_tensor d_gate, lemoe_tensor d_up) {
     int64_t n = lemoe_tensor_count(&gate);
+    swiglu_args a = {};
     if (n == 0) return LEMOE_OK;
-    CUDA_LAUNCH(k_swiglu_bwd, cuda_blocks(n), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n, cuda_f32(d_act),
-                cuda_f32(gate), cuda_f32(up), d_gate.dtype, d_gate.data, d_up.data);
+    a.wide =
+        cuda_is_wide(gate) && cuda_is_wide(up) && cuda_is_wide(d_act) && cuda_is_wide(d_gate) && cuda_is_wide(d_up);
+    a.gate = cuda_f32(gate);
+    a.up = cuda_f32(up);
+    a.d_act = cuda_f32(d_act);
+    a.dtype = d_gate.dtype;
+    a.d_gate = d_gate.data;
+    a.d_up = d_up.data;
+    CUDA_LAUNCH(k_swiglu_bwd, cuda_blocks(n / 4 + 1), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n, a);
     return cuda_launched(device, "swiglu_bwd");
 }

@@ -53,6 +53,20 @@ static inline unsigned cuda_row_threads(int64_t columns) {
     i < (n);                                                                                                           \
     i += (int64_t)gridDim.x * blockDim.x
 
+/* Of an elementwise kernel: this thread among all, and how many there are. */
+static __device__ inline int64_t cuda_thread() { return (int64_t)blockIdx.x * blockDim.x + threadIdx.x; }
+static __device__ inline int64_t cuda_threads() { return (int64_t)gridDim.x * blockDim.x; }
+/* The same n elements four neighbours at a time, begun by thread `at` of n_thread; and those that are left over. Which
+ * thread has which element, and in which order, depends on n alone. */
+#define CUDA_FOURS(i, n, at, n_thread)                                                                                 \
+    int64_t i = 4 * (int64_t)(at);                                                                                     \
+    i + 4 <= (n);                                                                                                      \
+    i += 4 * (int64_t)(n_thread)
+#define CUDA_REST(i, n, at, n_thread)                                                                                  \
+    int64_t i = (n) / 4 * 4 + (int64_t)(at);                                                                           \
+    i < (n);                                                                                                           \
+    i += (int64_t)(n_thread)
+
 /* ---- sums of a block: a fixed tree, so the same bits in every run ---- */
 
 /* The sum over the block's threads, for all of them. shared: one element a warp; may be used again at once. */
@@ -129,6 +143,46 @@ static __device__ inline void cuda_store(lemoe_dtype dtype, float value, void *t
         static_cast<float *>(to)[i] = value;
     else
         static_cast<uint16_t *>(to)[i] = dtype == LEMOE_BF16 ? cuda_to_bf16(value) : cuda_to_fp16(value);
+}
+
+/* ---- one element, or four neighbours that are read and written at once where they lie so ---- */
+
+template <int N> struct cuda_few { float at[N]; };
+
+/* Whether four neighbours of a tensor lie so; a view may begin anywhere. */
+static inline bool cuda_is_wide(lemoe_tensor t) {
+    return reinterpret_cast<uintptr_t>(t.data) % (4 * lemoe_dtype_bytes(t.dtype)) == 0;
+}
+/* And four neighbours of every row. */
+static inline bool cuda_has_wide_rows(lemoe_tensor t) { return cuda_is_wide(t) && cuda_columns(t) % 4 == 0; }
+
+template <int N> static __device__ inline cuda_few<N> cuda_load_few(bool wide, const float *from, int64_t i) {
+    cuda_few<N> out;
+    if constexpr (N == 4)
+        if (wide) {
+            float4 x = *reinterpret_cast<const float4 *>(from + i);
+            return {x.x, x.y, x.z, x.w};
+        }
+#pragma unroll
+    for (int j = 0; j < N; j++) out.at[j] = from[i + j];
+    return out;
+}
+
+static __device__ inline void cuda_store_wide(lemoe_dtype dtype, cuda_few<4> x, void *to, int64_t i) {
+    if (dtype == LEMOE_F32)
+        *reinterpret_cast<float4 *>(static_cast<float *>(to) + i) = make_float4(x.at[0], x.at[1], x.at[2], x.at[3]);
+    else
+        *reinterpret_cast<ushort4 *>(static_cast<uint16_t *>(to) + i) =
+            make_ushort4(cuda_to_bf16(x.at[0]), cuda_to_bf16(x.at[1]), cuda_to_bf16(x.at[2]), cuda_to_bf16(x.at[3]));
+}
+
+/* dtype fp32 or bf16. */
+template <int N>
+static __device__ inline void cuda_store_few(bool wide, lemoe_dtype dtype, cuda_few<N> x, void *to, int64_t i) {
+    if constexpr (N == 4)
+        if (wide) return cuda_store_wide(dtype, x, to, i);
+#pragma unroll
+    for (int j = 0; j < N; j++) cuda_store(dtype, x.at[j], to, i + j);
 }
 
 #endif

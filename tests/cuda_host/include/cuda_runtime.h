@@ -60,12 +60,14 @@ template <typename T> T __shfl_xor_sync(unsigned mask, T value, int step) {
 
 /* ---- values ---- */
 
-struct float4 {
+/* Aligned as a device wants them: one that lies elsewhere ends the process, as far as g++ uses such instructions. */
+struct alignas(16) float4 {
     float x, y, z, w;
 };
-struct ushort4 {
+struct alignas(8) ushort4 {
     unsigned short x, y, z, w;
 };
+inline float4 make_float4(float x, float y, float z, float w) { return float4{x, y, z, w}; }
 inline ushort4 make_ushort4(unsigned short x, unsigned short y, unsigned short z, unsigned short w) {
     return ushort4{x, y, z, w};
 }
