@@ -5,17 +5,17 @@
  * Usage: bench_edit_step MODEL_FOLDER ITEMS_FILE LAYER N_EDITS THREADS [MODE [DEVICE [plain]]]
  * MODE: how weights are stored and multiplied: fp32; bf16 as they are; widened, bf16 multiplied as fp32.
  * DEVICE: cpu, cuda, opened as lemoe-run opens it; planning, which computes nothing and finds out what memory it takes
- * on a device of its own memory: a first update and "memory" is all to be asked of it.
- * plain: every operation launched, also where the device replays a captured update.
- * ITEMS_FILE: a line an edit, "n_prompt id id ...". Requests are lines on standard input:
- *   steps N     N updates; answers the seconds of each. The device is waited for before the first and after the last
- *   products N  the matrix products of the second update with nothing between them, N times; answers flop and seconds
- * of each. What is rounded for them on the way is part of it on a GPU, and not on the CPU shapes      answers kind, m,
- * n and k of each of these products profile N   N updates; answers seconds of an update by family of operation, each
- * waited for (on a GPU: plain) evaluate N  scores all items of the file N times; answers seconds of each and of the
- * rows at the cut memory      answers bytes The first line says "open": seconds until the device was open, the model,
- * the rows at the cut (how long they took), and the first update, that update's loss, and the device's domain. Ends
- * with its input.
+ * on a device of its own memory: a first update and "memory" is all to be asked of it. cuda finds that out first and
+ * takes its memory in one piece each before the first update, as a run does. plain: every operation launched, also
+ * where the device replays a captured update. ITEMS_FILE: a line an edit, "n_prompt id id ...". Requests are lines on
+ * standard input: steps N     N updates; answers the seconds of each. The device is waited for before the first and
+ * after the last products N  the matrix products of the second update with nothing between them, N times; answers flop
+ * and seconds of each. What is rounded for them on the way is part of it on a GPU, and not on the CPU shapes answers
+ * kind, m, n and k of each of these products profile N   N updates; answers seconds of an update by family of
+ * operation, each waited for (on a GPU: plain) evaluate N  scores all items of the file N times; answers seconds of
+ * each and of the rows at the cut memory      answers bytes The first line says "open": seconds until the device was
+ * open, the model, the rows at the cut (how long they took), and the first update, that update's loss, and the device's
+ * domain. Ends with its input.
  */
 #include "tests/bench/bench_clock.h"
 #include "tests/bench/op_watch.h"
@@ -58,8 +58,14 @@ typedef struct bench {
     double loss;
     char request;        /* what the updates under way are for: s, p (products), f (profile) */
     int64_t repetitions; /* of the request */
-    bool is_over;        /* the input has ended */
+    bool is_over;        /* the input has ended, or the first update is all that was wanted */
+    bool is_plan;        /* of another: finds out what memory that takes, and answers nothing */
 } bench;
+
+/* What an update takes beside the model, bytes: arenas, and room of operations. */
+typedef struct demand {
+    size_t run, batch, step, workspace;
+} demand;
 
 /* ---- opening ---- */
 
@@ -166,7 +172,17 @@ static lemoe_status point_to_zeros(bench *b) {
     return LEMOE_OK;
 }
 
-static lemoe_status open_bench(bench *b, char **argv, const char *kind) {
+/* As runner/run/run.c does: no update asks for memory afterwards. */
+static lemoe_status take_memory(bench *b, const demand *d) {
+    lemoe_device_release_workspace(b->device); /* which prefix rows needed */
+    LEMOE_TRY(lemoe_device_reserve_workspace(b->device, d->workspace));
+    LEMOE_TRY(lemoe_arena_reserve(b->run_arena, d->run));
+    LEMOE_TRY(lemoe_arena_reserve(b->batch_arena, d->batch));
+    return lemoe_arena_reserve(b->step_arena, d->step);
+}
+
+/* planned: what it takes; NULL where that is pages, or nothing. */
+static lemoe_status open_bench(bench *b, char **argv, const char *kind, const demand *planned) {
     b->began = bench_seconds();
     LEMOE_TRY(open_device(b, kind, atoi(argv[5])));
     b->device_opened = bench_seconds();
@@ -180,7 +196,7 @@ static lemoe_status open_bench(bench *b, char **argv, const char *kind) {
     if (lemoe_device_is_planning(b->device)) return point_to_zeros(b);
     LEMOE_TRY(fill_prefix(b, b->items, b->n_edits, &b->cache));
     b->prefix_seconds = bench_seconds() - begin;
-    return LEMOE_OK;
+    return planned ? take_memory(b, planned) : LEMOE_OK;
 }
 
 /* ---- answers ---- */
@@ -326,6 +342,8 @@ static lemoe_status log_step(void *context, const lemoe_step_record *record) {
 }
 
 static lemoe_status first_update_done(bench *b) {
+    b->is_over = b->is_plan;
+    if (b->is_plan) return lemoe_raise(LEMOE_ERR_STATE, "an update is all that was to be planned");
     LEMOE_TRY(lemoe_device_sync(b->device));
     printf("open %.6f %.6f %.6f %.6f %.9g %s\n", b->device_opened - b->began, b->opened - b->began, b->prefix_seconds,
            bench_seconds() - b->began, b->loss, lemoe_device_domain(b->device));
@@ -349,8 +367,8 @@ static lemoe_status between(void *context, lemoe_state_visit visit, void *traini
     return next_request(b);
 }
 
-static lemoe_status run(bench *b, char **argv, const char *kind) {
-    LEMOE_TRY(open_bench(b, argv, kind));
+static lemoe_status run(bench *b, char **argv, const char *kind, const demand *planned) {
+    LEMOE_TRY(open_bench(b, argv, kind, planned));
     lemoe_step_log log = {log_step, b, between};
     lemoe_edit_batch batch = {0, b->items, b->n_edits, NULL};
     lemoe_status status = b->ops->edit_batch(b->editor, &batch, &log);
@@ -375,6 +393,29 @@ static void close_bench(bench *b) {
     op_watch_free();
 }
 
+static lemoe_status plan(const bench *b, char **argv, demand *out) {
+    bench p = {.layer = b->layer,
+               .n_edits = b->n_edits,
+               .dtype = b->dtype,
+               .products = b->products,
+               .launches_plainly = b->launches_plainly,
+               .is_plan = true};
+    lemoe_status status = run(&p, argv, "planning", NULL);
+    lemoe_error_clear(); /* by which it ended */
+    if (status == LEMOE_OK)
+        *out = (demand){lemoe_arena_peak_bytes(p.run_arena), lemoe_arena_peak_bytes(p.batch_arena),
+                        lemoe_arena_peak_bytes(p.step_arena), lemoe_device_workspace_bytes(p.device)};
+    close_bench(&p);
+    return status;
+}
+
+static lemoe_status plan_and_run(bench *b, char **argv, const char *kind) {
+    demand planned = {0};
+    if (strcmp(kind, "cuda") != 0) return run(b, argv, kind, NULL);
+    LEMOE_TRY(plan(b, argv, &planned));
+    return run(b, argv, kind, &planned);
+}
+
 int main(int argc, char **argv) {
     bench b = {0};
     if (argc < 6 || argc > 9) {
@@ -388,7 +429,7 @@ int main(int argc, char **argv) {
     b.launches_plainly = argc > 8 && strcmp(argv[8], "plain") == 0;
     b.layer = atoll(argv[3]);
     b.n_edits = atoll(argv[4]);
-    lemoe_status status = run(&b, argv, argc > 7 ? argv[7] : "cpu");
+    lemoe_status status = plan_and_run(&b, argv, argc > 7 ? argv[7] : "cpu");
     if (status != LEMOE_OK) (void)fprintf(stderr, "%s\n%s\n", lemoe_error_message(), lemoe_error_trace());
     close_bench(&b);
     return status == LEMOE_OK ? 0 : 1;

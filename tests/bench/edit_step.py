@@ -369,7 +369,7 @@ def run_graphs(run):
 def run_memory(run):
     """What a device that computes nothing says the update takes, against what the driver says it took."""
     print("\nDevice memory of an update, MiB. Planned: weights and arenas, on a device that computes nothing; taken: what is "
-          "no longer free since the device was opened, captured graphs, workspace and rest of blocks included.")
+          "no longer free since the device was opened, captured graphs included.")
     table = Table()
     for layer, n_edits, _ in run.cases():
         plan = run.ours(layer, n_edits, device="planning")
