@@ -147,12 +147,18 @@ static lemoe_status matrix(lemoe_arena *arena, int64_t rows, int64_t columns, le
     return lemoe_arena_matrix(arena, LEMOE_F32, rows, columns, out);
 }
 
+/* Rows that nobody but products with what trains, and of its gradients, reads. */
+static lemoe_status product_rows(lemoe_arena *arena, const lemoe_expert *e, int64_t n_row, lemoe_tensor *out) {
+    lemoe_dtype type = lemoe_device_product_type(lemoe_arena_device(arena), e->w[DOWN].dtype);
+    return lemoe_arena_matrix(arena, type, n_row, e->width, out);
+}
+
 static lemoe_status ffn_forward(lemoe_device *device, const lemoe_expert *e, lemoe_tensor y, lemoe_arena *arena,
                                 lemoe_expert_trace *t) {
     int64_t n = t->rows.x.shape[0];
     LEMOE_TRY(matrix(arena, n, e->width, &t->gate));
     LEMOE_TRY(matrix(arena, n, e->width, &t->up));
-    LEMOE_TRY(matrix(arena, n, e->width, &t->act));
+    LEMOE_TRY(product_rows(arena, e, n, &t->act));
     LEMOE_TRY(lemoe_op_linear(device, t->rows.x, e->w[GATE], t->gate, false));
     LEMOE_TRY(lemoe_op_linear(device, t->rows.x, e->w[UP], t->up, false));
     LEMOE_TRY(lemoe_op_swiglu_fwd(device, t->gate, t->up, t->act));
@@ -197,11 +203,13 @@ lemoe_status lemoe_expert_forward(lemoe_llama *model, const lemoe_expert *e, con
 
 static lemoe_status ffn_backward(lemoe_device *device, const lemoe_expert *e, const lemoe_expert_trace *t,
                                  lemoe_tensor dy, lemoe_tensor dx, lemoe_arena *arena) {
-    lemoe_tensor d_gate, d_up;
-    LEMOE_TRY(matrix(arena, t->act.shape[0], e->width, &d_gate));
-    LEMOE_TRY(matrix(arena, t->act.shape[0], e->width, &d_up));
-    LEMOE_TRY(lemoe_op_linear_dx(device, dy, e->w[DOWN], d_up, false));
-    LEMOE_TRY(lemoe_op_swiglu_bwd(device, d_up, t->gate, t->up, d_gate, d_up));
+    lemoe_tensor d_act, d_gate, d_up;
+    LEMOE_TRY(matrix(arena, t->act.shape[0], e->width, &d_act));
+    LEMOE_TRY(product_rows(arena, e, t->act.shape[0], &d_gate));
+    d_up = d_act; /* in its place, where there is room */
+    if (d_gate.dtype != d_act.dtype) LEMOE_TRY(product_rows(arena, e, t->act.shape[0], &d_up));
+    LEMOE_TRY(lemoe_op_linear_dx(device, dy, e->w[DOWN], d_act, false));
+    LEMOE_TRY(lemoe_op_swiglu_bwd(device, d_act, t->gate, t->up, d_gate, d_up));
     if (lemoe_expert_is_training(e)) {
         LEMOE_TRY(lemoe_op_linear_dw(device, dy, t->act, e->grad[DOWN], true));
         LEMOE_TRY(lemoe_op_linear_dw(device, d_gate, t->rows.x, e->grad[GATE], true));
@@ -241,7 +249,7 @@ lemoe_row_cost lemoe_expert_forward_cost(const lemoe_expert *e) {
 }
 
 lemoe_row_cost lemoe_expert_backward_cost(const lemoe_expert *e) {
-    if (e->kind == LEMOE_EXPERT_FFN) return (lemoe_row_cost){2, 2 * e->width};
+    if (e->kind == LEMOE_EXPERT_FFN) return (lemoe_row_cost){3, 2 * e->width}; /* d_gate and d_up may be halves */
     return (lemoe_row_cost){5, 2 * e->width + 3 * e->w[GATE_A].shape[0]};
 }
 

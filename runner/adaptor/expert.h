@@ -61,7 +61,7 @@ lemoe_status lemoe_expert_backward(lemoe_llama *model, const lemoe_expert *exper
 typedef struct lemoe_row_cost {
     int64_t n_tensor, n_column;
 } lemoe_row_cost;
-/* Local, pure. Of lemoe_expert_forward and lemoe_expert_backward. */
+/* Local, pure. The most that lemoe_expert_forward and lemoe_expert_backward take: what may be bf16 counts as fp32. */
 lemoe_row_cost lemoe_expert_forward_cost(const lemoe_expert *expert);
 lemoe_row_cost lemoe_expert_backward_cost(const lemoe_expert *expert);
 

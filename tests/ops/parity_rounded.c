@@ -107,6 +107,13 @@ static void product_case(ops_test *t, const int64_t *shape, int flags, float bet
         OPS(lemoe_op_matmul(t->device, &args));
         same_as(t, "a product of bf16 as it is stored", args.c, 0, want);
     }
+    if (dtype == LEMOE_F32) {
+        args.b = ops_view(t, LEMOE_BF16, stored, b.shape[0], b.shape[1], 1);
+        args.c = ops_view(t, LEMOE_F32, beta == 0.0f ? NULL : c, m, n, 0);
+        OPS(lemoe_op_matmul(t->device, &args));
+        same_as(t, "a product of bf16 alone", args.c, 0, want);
+        args.b = b;
+    }
     args.exact = dtype == LEMOE_F32; /* the types that products may have are in one rule: what is not rounded refuses */
     args.alpha = args.exact ? 1.0f : 0.5f;
     ops_true(t, "only what would be rounded to bf16", lemoe_op_matmul(t->device, &args) == LEMOE_ERR_ARG);
