@@ -98,7 +98,9 @@ lemoe_status lemoe_llama_ffn_input(lemoe_llama *model, int64_t layer, lemoe_tens
  * - Room for losses, so that they need not come to the host before the backward: forwards leave nll and argmax out, and
  *   lemoe_llama_held_nll gives the losses afterwards.
  * pack->without_host says whether nothing in between needs the host any more, so that forward and backward can be
- * captured (lemoe_device_capture_begin), if the comm stays on the device: no bypass but one that holds. */
+ * captured (lemoe_device_capture_begin), if the comm stays on the device: no bypass but one that holds.
+ * pack->above_without_host, whether nothing above the block at the cut does (lemoe_llama_above_cut): no bypass but one
+ * at the cut. */
 lemoe_status lemoe_llama_hold(lemoe_llama *model, lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
                               lemoe_arena *scratch) LEMOE_MUST_CHECK;
 /* Local. nll[n_target], host: -log p of the targets in the last forward of a pack that is held. */
@@ -123,5 +125,17 @@ lemoe_status lemoe_llama_forward(lemoe_llama *model, const lemoe_pack *pack, int
  * the cut (then the backward goes on down to it; not offered for a pack whose FFN is held). */
 lemoe_status lemoe_llama_backward(lemoe_llama *model, const lemoe_pack *pack, lemoe_llama_output *output,
                                   lemoe_tensor weight, lemoe_arena *arena, lemoe_tensor d_cut) LEMOE_MUST_CHECK;
+
+/* Collective. Forward in training and backward without d_cut, in three parts that follow one another: the block at the
+ * cut, forward; all that lies above it, forward and backward; and the block at the cut, backward. Where that block
+ * needs the host and nothing above it does, the part between can be captured. It reads and writes what forward_cut laid
+ * out, and gives back what it takes of the arena itself: of *output nothing is left of it but the trace. Where an arena
+ * stands as it stood when the part was captured, a replay finds everything in its place. */
+lemoe_status lemoe_llama_forward_cut(lemoe_llama *model, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                                     lemoe_llama_output *out) LEMOE_MUST_CHECK;
+lemoe_status lemoe_llama_above_cut(lemoe_llama *model, const lemoe_pack *pack, lemoe_llama_output *output,
+                                   lemoe_tensor weight, lemoe_arena *arena) LEMOE_MUST_CHECK;
+lemoe_status lemoe_llama_backward_cut(lemoe_llama *model, const lemoe_pack *pack, lemoe_llama_output *output,
+                                      lemoe_arena *arena) LEMOE_MUST_CHECK;
 
 #endif

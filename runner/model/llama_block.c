@@ -217,7 +217,8 @@ static lemoe_status hold_ffn(lemoe_llama *m, lemoe_pack *pack, int64_t layer, le
 static lemoe_status hold_bypass(lemoe_llama *m, lemoe_pack *pack, int64_t cut, lemoe_arena *arena) {
     const lemoe_bypass *bypass = cut % 2 == 1 ? llama_bypass_at(m, cut / 2) : NULL;
     if (bypass && bypass->hold) LEMOE_TRY(bypass->hold(bypass->context, pack, arena, &pack->bypass_held));
-    pack->without_host = m->n_bypass == 0 || (m->n_bypass == 1 && pack->bypass_held);
+    pack->above_without_host = m->n_bypass == (bypass ? 1 : 0);
+    pack->without_host = pack->above_without_host && (!bypass || pack->bypass_held);
     return LEMOE_OK;
 }
 

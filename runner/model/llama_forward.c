@@ -107,41 +107,57 @@ static lemoe_status suffix_eval(lemoe_llama *m, const lemoe_pack *pack, int64_t 
     return at_targets ? last_layer_eval(m, pack, x, arena, rows) : gather_targets(m, pack, x, arena, rows);
 }
 
-static lemoe_status suffix_training(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
-                                    lemoe_llama_trace *trace, lemoe_tensor *rows) {
+/* Training goes up block by block; the trace stands before the next one. Up to block `end`, or as many as there are. */
+static lemoe_status climb(lemoe_llama *m, const lemoe_pack *pack, int64_t end, lemoe_arena *arena,
+                          lemoe_llama_trace *trace) {
     int64_t n_block = 2 * m->config.n_layer;
-    lemoe_tensor x = pack->x;
-    trace->last_at_targets = last_at_targets(m, cut);
-    for (int64_t block = cut; block < n_block; block++) {
+    for (; trace->next < end && trace->next < n_block; trace->next++) {
         lemoe_tensor y;
-        bool to_targets = trace->last_at_targets && block == n_block - 2;
-        LEMOE_TRY(rows_like(arena, m, to_targets ? pack->n_target : x.shape[0], &y));
-        LEMOE_TRY(llama_block_forward(m, block, pack, x, y, to_targets, arena, &trace->blocks[block]));
-        x = y;
+        bool to_targets = trace->last_at_targets && trace->next == n_block - 2;
+        LEMOE_TRY(rows_like(arena, m, to_targets ? pack->n_target : trace->x.shape[0], &y));
+        LEMOE_TRY(
+            llama_block_forward(m, trace->next, pack, trace->x, y, to_targets, arena, &trace->blocks[trace->next]));
+        trace->x = y;
     }
-    *rows = x;
-    return trace->last_at_targets ? LEMOE_OK : gather_targets(m, pack, x, arena, rows);
+    return LEMOE_OK;
 }
 
-static lemoe_status make_trace(const lemoe_llama *m, int64_t cut, lemoe_arena *arena, lemoe_llama_trace **out) {
+static lemoe_status make_trace(const lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                               lemoe_llama_trace **out) {
     lemoe_llama_trace *trace = NULL;
     size_t n_bytes = (size_t)(2 * m->config.n_layer) * sizeof *trace->blocks;
     LEMOE_TRY(lemoe_arena_host(arena, sizeof *trace, &trace));
-    *trace = (lemoe_llama_trace){.cut = cut};
+    *trace = (lemoe_llama_trace){.cut = cut, .next = cut, .x = pack->x, .last_at_targets = last_at_targets(m, cut)};
     *out = trace;
-    return lemoe_arena_host(arena, n_bytes, &trace->blocks);
+    LEMOE_TRY(lemoe_arena_host(arena, n_bytes, &trace->blocks));
+    return rows_like(arena, m, pack->n_tok, &trace->dx);
+}
+
+/* The block at the cut. */
+static lemoe_status forward_cut(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                                lemoe_llama_output *out) {
+    *out = (lemoe_llama_output){.vocab_begin = m->vocab_begin};
+    LEMOE_TRY(make_trace(m, pack, cut, arena, &out->trace));
+    return climb(m, pack, cut + 1, arena, out->trace);
+}
+
+static lemoe_status forward_above(lemoe_llama *m, const lemoe_pack *pack, lemoe_arena *arena, lemoe_llama_output *out) {
+    lemoe_llama_trace *trace = out->trace;
+    LEMOE_TRY(climb(m, pack, 2 * m->config.n_layer, arena, trace));
+    lemoe_tensor rows = trace->x;
+    if (!trace->last_at_targets) LEMOE_TRY(gather_targets(m, pack, trace->x, arena, &rows));
+    return llama_loss_forward(m, pack, rows, arena, out);
 }
 
 static lemoe_status forward(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, bool training, lemoe_arena *arena,
                             lemoe_llama_output *out) {
     lemoe_tensor rows;
-    *out = (lemoe_llama_output){.vocab_begin = m->vocab_begin};
     if (training) {
-        LEMOE_TRY(make_trace(m, cut, arena, &out->trace));
-        LEMOE_TRY(suffix_training(m, pack, cut, arena, out->trace, &rows));
-    } else {
-        LEMOE_TRY(suffix_eval(m, pack, cut, arena, &rows));
+        LEMOE_TRY(forward_cut(m, pack, cut, arena, out));
+        return forward_above(m, pack, arena, out);
     }
+    *out = (lemoe_llama_output){.vocab_begin = m->vocab_begin};
+    LEMOE_TRY(suffix_eval(m, pack, cut, arena, &rows));
     return llama_loss_forward(m, pack, rows, arena, out);
 }
 
@@ -150,38 +166,81 @@ lemoe_status lemoe_llama_forward(lemoe_llama *m, const lemoe_pack *pack, int64_t
     return lemoe_comm_keep_step(m->comm, forward(m, pack, cut, training, arena, out));
 }
 
-/* ---- backward ---- */
+/* ---- backward: the lowest block that anybody needs is `floor`, and nobody needs the gradient of its input ---- */
 
 /* Gradient of all rows from the gradient of the target rows. */
-static lemoe_status spread_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor d_rows, lemoe_arena *arena,
-                                   lemoe_tensor *dx) {
+static lemoe_status spread_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor d_rows, lemoe_tensor dx) {
     lemoe_tensor no_weight = {0};
-    LEMOE_TRY(rows_like(arena, m, pack->n_tok, dx));
-    LEMOE_TRY(lemoe_device_zero(m->device, dx->data, lemoe_tensor_bytes(dx)));
-    return lemoe_op_rows_scatter_add(m->device, d_rows, pack->target_row, no_weight, *dx);
+    LEMOE_TRY(lemoe_device_zero(m->device, dx.data, lemoe_tensor_bytes(&dx)));
+    return lemoe_op_rows_scatter_add(m->device, d_rows, pack->target_row, no_weight, dx);
+}
+
+/* From the targets down to the gradient of the rows that leave the block at the cut. */
+static lemoe_status backward_above(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output,
+                                   lemoe_tensor weight, int64_t floor, lemoe_arena *arena) {
+    lemoe_llama_trace *trace = output->trace;
+    int64_t block = 2 * m->config.n_layer - 1;
+    lemoe_tensor d_rows;
+    LEMOE_TRY(rows_like(arena, m, pack->n_target, &d_rows));
+    LEMOE_TRY(llama_loss_backward(m, pack, output, weight, arena, d_rows));
+    if (trace->last_at_targets && block >= floor) {
+        LEMOE_TRY(llama_block_backward(m, block, pack, &trace->blocks[block], d_rows, true, arena));
+        block--;
+    }
+    LEMOE_TRY(spread_targets(m, pack, d_rows, trace->dx));
+    for (; block > trace->cut && block >= floor; block--)
+        LEMOE_TRY(llama_block_backward(m, block, pack, &trace->blocks[block], trace->dx, block > floor, arena));
+    return LEMOE_OK;
+}
+
+/* The block at the cut, if there is one. */
+static lemoe_status backward_cut(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_trace *trace, int64_t floor,
+                                 lemoe_arena *arena) {
+    int64_t block = trace->cut;
+    if (block < floor || block == 2 * m->config.n_layer) return LEMOE_OK;
+    return llama_block_backward(m, block, pack, &trace->blocks[block], trace->dx, block > floor, arena);
 }
 
 static lemoe_status backward(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output, lemoe_tensor weight,
                              lemoe_arena *arena, lemoe_tensor d_cut) {
     lemoe_llama_trace *trace = output->trace;
     bool want_cut = d_cut.data != NULL;
-    int64_t block = 2 * m->config.n_layer - 1, lowest = want_cut ? trace->cut : lemoe_llama_cut(m);
-    lemoe_tensor d_rows, dx;
+    int64_t floor = want_cut ? trace->cut - 1 : lemoe_llama_cut(m);
     LEMOE_CHECK(!want_cut || !pack->ffn_output.data, LEMOE_ERR_UNSUPPORTED,
                 "the gradient at the cut needs a pack whose FFN is not held");
-    LEMOE_TRY(rows_like(arena, m, pack->n_target, &d_rows));
-    LEMOE_TRY(llama_loss_backward(m, pack, output, weight, arena, d_rows));
-    if (trace->last_at_targets && block >= lowest) {
-        LEMOE_TRY(llama_block_backward(m, block, pack, &trace->blocks[block], d_rows, true, arena));
-        block--;
-    }
-    LEMOE_TRY(spread_targets(m, pack, d_rows, arena, &dx));
-    for (; block >= lowest; block--)
-        LEMOE_TRY(llama_block_backward(m, block, pack, &trace->blocks[block], dx, want_cut || block > lowest, arena));
-    return want_cut ? lemoe_device_copy(m->device, d_cut.data, dx.data, lemoe_tensor_bytes(&dx)) : LEMOE_OK;
+    LEMOE_TRY(backward_above(m, pack, output, weight, floor, arena));
+    LEMOE_TRY(backward_cut(m, pack, trace, floor, arena));
+    return want_cut ? lemoe_device_copy(m->device, d_cut.data, trace->dx.data, lemoe_tensor_bytes(&trace->dx))
+                    : LEMOE_OK;
 }
 
 lemoe_status lemoe_llama_backward(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output,
                                   lemoe_tensor weight, lemoe_arena *arena, lemoe_tensor d_cut) {
     return lemoe_comm_keep_step(m->comm, backward(m, pack, output, weight, arena, d_cut));
+}
+
+/* ---- the same in parts ---- */
+
+lemoe_status lemoe_llama_forward_cut(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
+                                     lemoe_llama_output *out) {
+    return lemoe_comm_keep_step(m->comm, forward_cut(m, pack, cut, arena, out));
+}
+
+static lemoe_status above_cut(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output, lemoe_tensor weight,
+                              lemoe_arena *arena) {
+    size_t mark = lemoe_arena_mark(arena);
+    LEMOE_TRY(forward_above(m, pack, arena, output));
+    LEMOE_TRY(backward_above(m, pack, output, weight, lemoe_llama_cut(m), arena));
+    lemoe_arena_reset(arena, mark);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_llama_above_cut(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output,
+                                   lemoe_tensor weight, lemoe_arena *arena) {
+    return lemoe_comm_keep_step(m->comm, above_cut(m, pack, output, weight, arena));
+}
+
+lemoe_status lemoe_llama_backward_cut(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output,
+                                      lemoe_arena *arena) {
+    return lemoe_comm_keep_step(m->comm, backward_cut(m, pack, output->trace, lemoe_llama_cut(m), arena));
 }

@@ -56,7 +56,9 @@ typedef struct llama_block_trace {
 } llama_block_trace;
 
 struct lemoe_llama_trace {
-    int64_t cut;
+    int64_t cut, next;               /* next: the block that the forward enters next, */
+    lemoe_tensor x;                  /* the residual rows that do, */
+    lemoe_tensor dx;                 /* [n_tok, d_model] and the gradient of all rows on the way back */
     llama_block_trace *blocks;       /* [2 n_layer], from the cut on */
     bool last_at_targets;            /* the last layer answered to the target rows only */
     lemoe_tensor rows, rows_inv_rms; /* [n_target, d_model] entering the final norm */

@@ -45,6 +45,7 @@ typedef struct lemoe_pack {
     lemoe_tensor ffn_input, ffn_output; /* [n_tok, d_model] of the FFN at the cut, without its bypass */
     void *bypass_held;                  /* the note of the bypass at the cut */
     bool without_host;                  /* nothing between forward and backward's end needs the host: see there */
+    bool above_without_host;            /* nothing above the block at the cut does */
 } lemoe_pack;
 
 /* Local. Lays items out in the arena. d_model 0 leaves x out. */

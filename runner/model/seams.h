@@ -19,7 +19,8 @@ typedef struct lemoe_bypass_io {
     lemoe_tensor out;           /* [n_tok, d_model] forward: add to it */
     lemoe_tensor d_out;         /* [n_tok, d_model] backward: gradient of the FFN's output */
     lemoe_tensor d_x;           /* [n_tok, d_model] backward: add the gradient of x; data NULL when nobody needs it */
-    lemoe_arena *arena;         /* for scratch and for what the backward will need: lives until the step ends */
+    lemoe_arena *arena;         /* for scratch and for what the backward will need: lives until the step ends. In
+                                   training a pack takes as much of it every time, whatever the values are */
     void **kept;                /* the bypass's own note from forward to backward of this pack (in the arena) */
     bool training;              /* a backward will follow */
 } lemoe_bypass_io;

@@ -1,7 +1,7 @@
 /*
  * Steps of editors on a device that captures: replayed and launched plainly they give the same bits, on the emulated
- * CUDA module (LEMOE_TEST_DEVICE=cuda; on the CPU nothing is captured). What is not the same in every update is never
- * captured.
+ * CUDA module (LEMOE_TEST_DEVICE=cuda; on the CPU nothing is captured). Where routes are chosen in the step, what is
+ * captured lies around that choice, and routes move while it is replayed.
  */
 #include "kernels/ops_table.h"
 #include "tests/unit/editor_fixture.h"
@@ -41,79 +41,208 @@ static void count_calls(lemoe_device *device) {
     n_replay = n_capture = n_download = 0;
 }
 
-/* Two batches; the updates' losses and norms. Gives the number of updates. */
-static int64_t train(void **state, const char *settings, bool plainly, lemoe_step_record *steps) {
-    editor_fixture f = {0};
-    f.e.launches_plainly = plainly;
-    assert_ok(tiny_editor_configure(settings, &f.e));
-    world_open(state, &tiny_llama, LEMOE_F32, &f.world);
-    assert_ok(tiny_editor_open(&f.world.w, &f.e));
-    count_calls(f.world.w.device);
-    for (int64_t b = 0; b < 2; b++) assert_ok(tiny_editor_train(&f.world.w, &f.e, b));
-    int64_t n = f.e.n_step;
-    memcpy(steps, f.e.steps, (size_t)n * sizeof *steps);
-    assert_ok(tiny_editor_close(&f.e));
-    world_close(&f.world);
-    return n;
+/* ---- training that is watched ---- */
+
+typedef struct run_of {
+    const char *settings;
+    int64_t micro_batch_tokens; /* 0: all edits in one pack */
+    size_t step_block_bytes;
+    bool plainly, watches_routes, of_team;
+    /* what comes of it */
+    int64_t n_step, n_moved; /* updates; of those that were replayed, on other routes than the one before */
+    lemoe_step_record steps[EDITOR_MAX_STEPS];
+} run_of;
+
+enum { STEPS = 4, BATCHES = 2, MAX_ROUTES = EDITOR_BATCH_SIZE * TINY_MAX_TOK };
+static const size_t one_piece = 1 << 20; /* more than any of these steps takes */
+
+typedef struct watcher {
+    run_of *run;
+    editor_fixture *f;
+    int64_t batch, n_update, routes[MAX_ROUTES];
+    bool moves; /* the last update changed them */
+    int n_replay;
+} watcher;
+
+/* Where the editor sends the edits of the batch now: sequences, or tokens of prompts. */
+static void read_routes(const watcher *w, int64_t *out) {
+    const tiny_editor *e = &w->f->e;
+    lemoe_route routes[EDITOR_BATCH_SIZE];
+    lemoe_edit_batch b = tiny_editor_batch(&w->f->world.w, w->batch);
+    memset(out, 0, MAX_ROUTES * sizeof *out);
+    if (e->ops->routes_tokens(e->editor)) {
+        assert_ok(e->ops->route_tokens(e->editor, b.items, b.n_items, out));
+        return;
+    }
+    assert_ok(e->ops->route_trained(e->editor, &b, routes));
+    for (int64_t i = 0; i < b.n_items; i++) out[i] = routes[i].expert;
 }
 
-enum { STEPS = 6, BATCHES = 2 };
-#define LEMOE_OF(steps) "edit: {method: lemoe}\nlemoe: {layer: 1, max_steps: " #steps ", lr: 0.02, stop_loss: 0"
-#define LEMOE           LEMOE_OF(6)
-#define FT_M            "edit: {method: ft_m}\nft_m: {layer: 1, max_steps: 6, lr: 0.01, stop_loss: 0, norm_constraint: 0.01}"
-#define MOE             "edit: {method: moe}\nmoe: {layer: 1, experts: 3, top_k: 2, max_steps: 6, lr: 0.02, stop_loss: 0}"
+static lemoe_status watch(void *context, const lemoe_step_record *record) {
+    watcher *w = context;
+    int64_t routes[MAX_ROUTES];
+    w->run->steps[w->run->n_step++] = *record;
+    if (!w->run->watches_routes) return LEMOE_OK;
+    read_routes(w, routes);
+    w->run->n_moved += w->moves && n_replay > w->n_replay;
+    w->moves = w->n_update++ > 0 && memcmp(routes, w->routes, sizeof routes) != 0;
+    w->n_replay = n_replay;
+    memcpy(w->routes, routes, sizeof routes);
+    return LEMOE_OK;
+}
 
-/* Of a batch: how many packs are captured, and for how many passes they are replayed. */
-static const struct {
+/* A rank of a team of two without the other. */
+static void open_alone(void **state, world_fixture *f) {
+    assert_ok(lemoe_comm_planning(0, 2, &f->comm));
+    assert_ok(tiny_model_write((char *)*state, &tiny_llama));
+    assert_ok(tiny_world_open((char *)*state, &tiny_llama, LEMOE_F32, f->comm, &f->w));
+}
+
+/* Two batches. */
+static void train(void **state, run_of *run) {
+    static editor_fixture f;
+    f = (editor_fixture){
+        .e = {.launches_plainly = run->plainly,
+              .micro_batch_tokens = run->micro_batch_tokens,
+              .step_block_bytes = run->step_block_bytes}
+    };
+    run->n_step = run->n_moved = 0;
+    assert_ok(tiny_editor_configure(run->settings, &f.e));
+    if (run->of_team)
+        open_alone(state, &f.world);
+    else
+        world_open(state, &tiny_llama, LEMOE_F32, &f.world);
+    assert_ok(tiny_editor_open(&f.world.w, &f.e));
+    count_calls(f.world.w.device);
+    for (int64_t b = 0; b < BATCHES; b++) {
+        watcher w = {.run = run, .f = &f, .batch = b, .n_replay = n_replay};
+        lemoe_edit_batch batch = tiny_editor_batch(&f.world.w, b);
+        lemoe_step_log log = {watch, &w, NULL};
+        lemoe_arena_reset(f.e.batch_arena, 0);
+        assert_ok(f.e.ops->edit_batch(f.e.editor, &batch, &log));
+    }
+    assert_ok(tiny_editor_close(&f.e));
+    world_close(&f.world);
+}
+
+static void assert_same_bits(const run_of *a, const run_of *b) {
+    assert_int_equal(a->n_step, b->n_step);
+    for (int64_t s = 0; s < a->n_step; s++) {
+        assert_memory_equal(&a->steps[s].loss, &b->steps[s].loss, sizeof a->steps[s].loss);
+        assert_memory_equal(&a->steps[s].grad_norm, &b->steps[s].grad_norm, sizeof a->steps[s].grad_norm);
+    }
+}
+
+/* ---- which steps are replayed, and how far ---- */
+
+#define LEMOE_OF(steps) "edit: {method: lemoe}\nlemoe: {layer: 1, max_steps: " #steps ", lr: 0.02, stop_loss: 0"
+#define LEMOE           LEMOE_OF(4)
+#define LITERAL         LEMOE ", router: literal"
+#define FT_M            "edit: {method: ft_m}\nft_m: {layer: 1, max_steps: 4, lr: 0.01, stop_loss: 0, norm_constraint: 0.01}"
+#define MOE_OF(steps)   "edit: {method: moe}\nmoe: {layer: 1, experts: 3, max_steps: " #steps ", lr: 0.02, stop_loss: 0"
+#define MOE             MOE_OF(4)
+
+/* Of a batch: how many packs are captured, and for how many passes they are replayed. Whether routes move meanwhile.
+ */
+typedef struct replay_case {
     const char *settings;
+    int64_t micro_batch_tokens;
     int n_pack, n_pass;
-} cases[] = {
-    {LEMOE ", preset: paper}",                                 1,                 STEPS - 1},
-    {LEMOE ", preset: stable}",                                1,                 STEPS - 1},
-    {LEMOE ", preset: stable, expert: {kind: lora, rank: 3}}", 1,                 STEPS - 1},
-    {LEMOE ", router: frozen_proj, lambda: 0.5}",              1,                 STEPS - 1},
-    {LEMOE ", router: forced, granularity: token}",            1,                 STEPS - 1},
-    {LEMOE ", router: forced, gate: renorm}",                  1,                 STEPS - 1},
-    {LEMOE ", router: per_expert_proj}",                       1,                 STEPS - 1},
-    {FT_M,                                                     1,                 STEPS - 1},
-    {LEMOE_OF(9) ", preset: stable, minibatch: 1}",            EDITOR_BATCH_SIZE, 2        },
-    {LEMOE_OF(9) ", router: forced, minibatch: 1}",            EDITOR_BATCH_SIZE, 2        },
-    {LEMOE ", preset: stable, minibatch: 1}",                  0,                 0        }, /* two passes: nothing to gain */
-    {LEMOE ", preset: stable, minibatch: 2}",                  2,                 2        }, /* three edits in twos */
-    {LEMOE ", router: literal}",                               0,                 0        },
-    {MOE,                                                      0,                 0        },
+    bool moves;
+} replay_case;
+
+static const replay_case cases[] = {
+    {LEMOE ", preset: paper}",                                 0,  1,                 STEPS - 1, false},
+    {LEMOE ", preset: paper}",                                 16, 2,                 STEPS - 1, false},
+    {LEMOE ", preset: stable}",                                0,  1,                 STEPS - 1, false},
+    {LEMOE ", preset: stable, expert: {kind: lora, rank: 3}}", 0,  1,                 STEPS - 1, false},
+    {LEMOE ", router: frozen_proj, lambda: 0.5}",              0,  1,                 STEPS - 1, false},
+    {LEMOE ", router: forced, granularity: token}",            0,  1,                 STEPS - 1, false},
+    {LEMOE ", router: forced, gate: renorm}",                  0,  1,                 STEPS - 1, false},
+    {LEMOE ", router: per_expert_proj}",                       0,  1,                 STEPS - 1, false},
+    {FT_M,                                                     0,  1,                 STEPS - 1, false},
+    {LEMOE_OF(9) ", preset: stable, minibatch: 1}",            0,  EDITOR_BATCH_SIZE, 2,         false},
+    {LEMOE_OF(9) ", router: forced, minibatch: 1}",            0,  EDITOR_BATCH_SIZE, 2,         false},
+    {LEMOE_OF(6) ", preset: stable, minibatch: 1}",            0,  0,                 0,         false}, /* two passes: nothing to gain */
+    {LEMOE_OF(6) ", preset: stable, minibatch: 2}",            0,  2,                 2,         false}, /* three edits in twos */
+  /* around the block at the cut: */
+    {LITERAL "}",                                              16, 2,                 STEPS - 1, true },
+    {LITERAL ", gate: renorm}",                                0,  1,                 STEPS - 1, false},
+    {LITERAL ", granularity: token, router_lr: 0.2}",          16, 2,                 STEPS - 1, true },
+    {LITERAL ", features: last_hidden}",                       0,  1,                 STEPS - 1, false},
+    {LITERAL ", null: key, router_ce: 0.5, router_lr: 0.2}",   0,  1,                 STEPS - 1, true },
+    {LITERAL ", expert: {kind: lora, rank: 3}}",               0,  1,                 STEPS - 1, true },
+    {LEMOE_OF(9) ", router: literal, minibatch: 1}",           0,  EDITOR_BATCH_SIZE, 2,         false},
+    {LEMOE_OF(6) ", router: literal, minibatch: 1}",           0,  0,                 0,         false},
+    {MOE "}",                                                  0,  1,                 STEPS - 1, true },
+    {MOE ", top_k: 2, balance: 0}",                            16, 2,                 STEPS - 1, true },
+    {MOE ", top_k: 2, router: anchor}",                        0,  1,                 STEPS - 1, true },
+    {MOE ", expert: {kind: lora, rank: 3}}",                   16, 2,                 STEPS - 1, true },
+    {MOE_OF(9) ", minibatch: 1}",                              0,  EDITOR_BATCH_SIZE, 2,         true },
 };
 
 static void replayed_steps_have_the_same_bits(void **state) {
-    static lemoe_step_record plain[EDITOR_MAX_STEPS], replayed[EDITOR_MAX_STEPS];
+    static run_of plain, replayed;
     bool captures = strcmp(tiny_device_kind(), "cpu") != 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int64_t n_step = train(state, cases[i].settings, true, plain);
+        const replay_case *c = &cases[i];
+        plain = (run_of){c->settings, c->micro_batch_tokens, one_piece, .plainly = true};
+        replayed = (run_of){c->settings, c->micro_batch_tokens, one_piece, .watches_routes = c->moves};
+        train(state, &plain);
         assert_int_equal(n_capture + n_replay, 0);
-        assert_int_equal(train(state, cases[i].settings, false, replayed), n_step);
-        int n = captures ? BATCHES * cases[i].n_pack : 0;
-        if (n_capture != n || n_replay != n * cases[i].n_pass)
-            fail_msg("%s: %d captures, %d replays", cases[i].settings, n_capture, n_replay);
-        for (int64_t s = 0; s < n_step; s++) {
-            assert_memory_equal(&plain[s].loss, &replayed[s].loss, sizeof plain[s].loss);
-            assert_memory_equal(&plain[s].grad_norm, &replayed[s].grad_norm, sizeof plain[s].grad_norm);
-        }
-        if (cases[i].n_pack == 1 && !(replayed[STEPS - 1].loss < replayed[0].loss)) /* of the same edits */
-            fail_msg("%s: the loss goes from %g to %g", cases[i].settings, replayed[0].loss, replayed[STEPS - 1].loss);
+        train(state, &replayed);
+        int n = captures ? BATCHES * c->n_pack : 0;
+        if (n_capture != n || n_replay != n * c->n_pass)
+            fail_msg("%s: %d captures, %d replays", c->settings, n_capture, n_replay);
+        assert_same_bits(&plain, &replayed);
+        if (c->moves && replayed.n_moved == 0) fail_msg("%s: routes stay as they are", c->settings);
+        if (c->n_pass == STEPS - 1 &&
+            !(replayed.steps[STEPS - 1].loss < replayed.steps[0].loss)) /* of the same edits */
+            fail_msg("%s: the loss goes from %g to %g", c->settings, replayed.steps[0].loss,
+                     replayed.steps[STEPS - 1].loss);
+    }
+}
+
+/* Where blocks of the arena end, what a bypass takes leaves rests that hang on the routes. */
+static void what_finds_its_place_taken_is_launched_plainly(void **state) {
+    static run_of plain, replayed;
+    if (strcmp(tiny_device_kind(), "cpu") == 0) skip();
+    plain = (run_of){MOE ", top_k: 2}", 16, one_piece, .plainly = true};
+    replayed = (run_of){MOE ", top_k: 2}", 16, 3000, .plainly = false};
+    train(state, &plain);
+    train(state, &replayed);
+    assert_same_bits(&plain, &replayed);
+    assert_int_equal(n_capture, BATCHES * 2);
+    assert_in_range(n_replay, BATCHES * 2, BATCHES * 2 * (STEPS - 1) - 1);
+}
+
+/* The host takes part in its reductions, above the block at the cut too. */
+static void a_team_through_the_host_is_launched_plainly(void **state) {
+    static run_of run;
+    static const char *const settings[] = {MOE "}", LITERAL "}", LEMOE "}"};
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        run = (run_of){settings[i], 0, one_piece, .of_team = true};
+        train(state, &run);
+        assert_int_equal(run.n_step, BATCHES * STEPS);
+        assert_int_equal(n_capture + n_replay, 0);
     }
 }
 
 /* Losses once an update, and the norm: nothing else comes back from a step. */
 static void the_host_waits_twice_an_update(void **state) {
-    static lemoe_step_record steps[EDITOR_MAX_STEPS];
+    static run_of run;
     if (strcmp(tiny_device_kind(), "cpu") == 0) skip();
-    assert_int_equal(train(state, cases[0].settings, false, steps), BATCHES * STEPS);
+    run = (run_of){cases[0].settings, 0, one_piece, .plainly = false};
+    train(state, &run);
+    assert_int_equal(run.n_step, BATCHES * STEPS);
     assert_int_equal(n_download, 2 * BATCHES * STEPS);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(replayed_steps_have_the_same_bits, fixture_open, fixture_close),
+        cmocka_unit_test_setup_teardown(what_finds_its_place_taken_is_launched_plainly, fixture_open, fixture_close),
+        cmocka_unit_test_setup_teardown(a_team_through_the_host_is_launched_plainly, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(the_host_waits_twice_an_update, fixture_open, fixture_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

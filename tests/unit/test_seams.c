@@ -164,6 +164,7 @@ static void a_held_ffn_changes_no_bit(void **state) {
         assert_memory_equal(computed.logits.data, held.logits.data, logit_bytes());
         assert_same_losses(&computed, &held);
         assert_false(f.pack.without_host); /* who knows what this bypass does */
+        assert_true(f.pack.above_without_host);
         lemoe_tensor d_cut = lemoe_tensor_2d(f.pack.x.data, LEMOE_F32, f.pack.n_tok, tiny_llama.d_model);
         assert_error(lemoe_llama_backward(f.w.model, &f.pack, &held, f.weight_tensor, f.w.arena, d_cut),
                      LEMOE_ERR_UNSUPPORTED, "held");
@@ -187,6 +188,8 @@ static void an_ffn_that_may_change_is_not_held(void **state) {
     assert_ok(lemoe_llama_patch_begin(f.w.model, 1, LEMOE_MATRIX_DOWN, &w));
     assert_ok(lemoe_llama_hold(f.w.model, &f.pack, 3, f.w.arena, f.w.arena));
     assert_null(f.pack.ffn_output.data);
+    assert_ok(lemoe_llama_hold(f.w.model, &f.pack, 2, f.w.arena, f.w.arena));
+    assert_false(f.pack.above_without_host); /* the bypass lies above that cut */
 }
 
 static void gradients_pass_through_a_bypass(void **state) {
@@ -241,6 +244,52 @@ static void taps_give_weight_gradients(void **state) {
         }
 }
 
+/* The gradient that a tap collects of the pack, taken in one or in three parts. */
+static float *tapped(taken *t, bool in_parts) {
+    lemoe_llama_output out;
+    size_t n_bytes = lemoe_tensor_bytes(&t->gradient);
+    float *gradient = malloc(n_bytes);
+    assert_ok(lemoe_device_zero(f.w.device, t->gradient.data, n_bytes));
+    if (in_parts) {
+        assert_ok(lemoe_llama_forward_cut(f.w.model, &f.pack, f.cut, f.w.arena, &out));
+        size_t used = lemoe_arena_used_bytes(f.w.arena);
+        assert_ok(lemoe_llama_above_cut(f.w.model, &f.pack, &out, f.weight_tensor, f.w.arena));
+        assert_int_equal(lemoe_arena_used_bytes(f.w.arena), used);
+        assert_ok(lemoe_llama_backward_cut(f.w.model, &f.pack, &out, f.w.arena));
+    } else {
+        world_backward(&f, NULL);
+    }
+    memcpy(gradient, t->gradient.data, n_bytes);
+    return gradient;
+}
+
+/* Forward and backward in three parts, from every cut: the same bits, of what lies at the cut and of what lies above.
+ */
+static void parts_make_the_whole(void **state) {
+    static const lemoe_matrix matrices[] = {LEMOE_MATRIX_K, LEMOE_MATRIX_DOWN}; /* one of each block */
+    int64_t n_block = 2 * tiny_llama.n_layer;
+    (void)state;
+    for (int64_t cut = 0; cut < n_block; cut++)
+        for (int64_t block = cut; block < n_block; block++) {
+            taken t = {.device = f.w.device}, other = t;
+            lemoe_tap tap = {block / 2, matrices[block % 2], take, &t},
+                      at_cut = {cut / 2, matrices[cut % 2], take, &other};
+            lemoe_tensor w = lemoe_llama_matrix(f.w.model, tap.layer, tap.matrix);
+            lemoe_tensor v = lemoe_llama_matrix(f.w.model, at_cut.layer, at_cut.matrix);
+            assert_ok(lemoe_arena_matrix(f.w.arena, LEMOE_F32, w.shape[0], w.shape[1], &t.gradient));
+            assert_ok(lemoe_arena_matrix(f.w.arena, LEMOE_F32, v.shape[0], v.shape[1], &other.gradient));
+            assert_ok(lemoe_llama_add_tap(f.w.model, &tap));
+            if (block > cut) assert_ok(lemoe_llama_add_tap(f.w.model, &at_cut));
+            world_pack(&f, cut, 3);
+            float *whole = tapped(&t, false), *parts = tapped(&t, true);
+            assert_memory_equal(whole, parts, lemoe_tensor_bytes(&t.gradient));
+            assert_int_equal(t.n_call, 2);
+            assert_ok(lemoe_llama_seams_clear(f.w.model));
+            free(whole);
+            free(parts);
+        }
+}
+
 static void a_patch_is_rolled_back(void **state) {
     lemoe_tensor w;
     char fingerprint[33];
@@ -292,6 +341,7 @@ int main(void) {
         cmocka_unit_test_teardown(gradients_pass_through_a_bypass, clear_seams),
         cmocka_unit_test_teardown(the_backward_ends_at_the_lowest_seam, clear_seams),
         cmocka_unit_test_teardown(taps_give_weight_gradients, clear_seams),
+        cmocka_unit_test_teardown(parts_make_the_whole, clear_seams),
         cmocka_unit_test_teardown(a_patch_is_rolled_back, clear_seams),
         cmocka_unit_test_teardown(a_changed_weight_of_the_model_is_noticed, clear_seams),
     };

@@ -17,7 +17,10 @@ typedef struct tiny_editor {
     lemoe_step_record steps[EDITOR_MAX_STEPS];
     int64_t n_step;
     lemoe_status step_status; /* what the log answers */
-    bool launches_plainly;    /* set before it is opened */
+    /* set before it is opened; 0: as most tests want it */
+    bool launches_plainly;
+    int64_t micro_batch_tokens;
+    size_t step_block_bytes; /* of the step arena */
 } tiny_editor;
 
 static inline lemoe_status tiny_editor_log(void *context, const lemoe_step_record *record) {
@@ -46,7 +49,9 @@ static inline lemoe_status tiny_editor_configure(const char *settings, tiny_edit
 /* Collective on the world's comm. Opens the configured editor; items are filled at its cut. *e stays where it is. */
 static inline lemoe_status tiny_editor_open(tiny_world *w, tiny_editor *e) {
     lemoe_arena **const arenas[] = {&e->run_arena, &e->batch_arena, &e->step_arena};
-    for (int i = 0; i < 3; i++) LEMOE_TRY(lemoe_arena_create(w->device, 1 << 18, arenas[i]));
+    for (int i = 0; i < 3; i++)
+        LEMOE_TRY(
+            lemoe_arena_create(w->device, i == 2 && e->step_block_bytes ? e->step_block_bytes : 1 << 18, arenas[i]));
     e->context = (lemoe_editor_context){.config = &e->config,
                                         .model = w->model,
                                         .run_arena = e->run_arena,
@@ -54,7 +59,7 @@ static inline lemoe_status tiny_editor_open(tiny_world *w, tiny_editor *e) {
                                         .step_arena = e->step_arena,
                                         .n_batch = EDITOR_BATCHES,
                                         .batch_size = EDITOR_BATCH_SIZE,
-                                        .micro_batch_tokens = 1000,
+                                        .micro_batch_tokens = e->micro_batch_tokens ? e->micro_batch_tokens : 1000,
                                         .launches_plainly = e->launches_plainly};
     LEMOE_TRY(e->ops->check(&e->config, lemoe_llama_config_of(w->model)));
     LEMOE_TRY(e->ops->open(&e->context, &e->editor));

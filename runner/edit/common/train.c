@@ -10,10 +10,12 @@
 /* A micro-batch ready to run: its pack and the weight of each target in the loss. */
 typedef struct micro {
     lemoe_pack pack;
-    lemoe_tensor weight; /* [n_target] 1 / (edits of the minibatch * targets of the edit) */
-    float *host_weight;  /* the same */
-    int64_t n_run;       /* how often it was computed so far */
-    lemoe_graph *graph;  /* its forward and backward, once they are captured */
+    lemoe_tensor weight;       /* [n_target] 1 / (edits of the minibatch * targets of the edit) */
+    float *host_weight;        /* the same */
+    lemoe_llama_output output; /* of the forward under way */
+    int64_t n_run;             /* how often it was computed so far */
+    lemoe_graph *graph;        /* what is replayed of it, once that is captured */
+    size_t place;              /* where the step arena stood then */
 } micro;
 
 /* What an update is computed on: the same edits in every pass, so its micro-batches are built once, when it is first
@@ -84,7 +86,7 @@ static int64_t count_packs(const training *t) {
     return n;
 }
 
-/* Whether micro-batches can be replayed, if nothing in them needs the host: there are passes to gain by. */
+/* Whether micro-batches can be replayed, as far as they do not need the host: there are passes to gain by. */
 static bool can_replay(const training *t) {
     return !t->context->launches_plainly && t->args->training->max_steps > 2 * t->n_minibatch &&
            count_packs(t) <= MOST_GRAPHS && lemoe_device_can_capture(lemoe_llama_device(t->model)) &&
@@ -113,24 +115,32 @@ static lemoe_status share_of_loss(const training *t, const micro *m, double *los
     return status;
 }
 
+/* What is done for a micro-batch, or for what lies above the block at the cut. */
+typedef lemoe_status (*micro_work)(const training *t, micro *m);
+
+static lemoe_status run_above(const training *t, micro *m) {
+    return lemoe_llama_above_cut(t->model, &m->pack, &m->output, m->weight, t->context->step_arena);
+}
+
 /* Forward and backward; the loss is read afterwards. */
-static lemoe_status run_plainly(const training *t, const micro *m) {
+static lemoe_status run_around(const training *t, micro *m, micro_work above) {
     lemoe_arena *arena = t->context->step_arena;
     size_t mark = lemoe_arena_mark(arena);
-    lemoe_llama_output output;
-    lemoe_tensor no_cut = {0};
-    LEMOE_TRY(lemoe_llama_forward(t->model, &m->pack, lemoe_llama_cut(t->model), true, arena, &output));
-    LEMOE_TRY(lemoe_llama_backward(t->model, &m->pack, &output, m->weight, arena, no_cut));
+    LEMOE_TRY(lemoe_llama_forward_cut(t->model, &m->pack, lemoe_llama_cut(t->model), arena, &m->output));
+    LEMOE_TRY(above(t, m));
+    LEMOE_TRY(lemoe_llama_backward_cut(t->model, &m->pack, &m->output, arena));
     lemoe_arena_reset(arena, mark);
     return LEMOE_OK;
 }
 
-/* Records a micro-batch without running it. Whatever happens, the recording ends; the first failure is reported. */
-static lemoe_status capture_micro(const training *t, micro *m) {
+static lemoe_status run_plainly(const training *t, micro *m) { return run_around(t, m, run_above); }
+
+/* Records work without doing it. Whatever happens, the recording ends; the first failure is reported. */
+static lemoe_status capture(const training *t, micro *m, micro_work work) {
     lemoe_device *device = lemoe_llama_device(t->model);
     char *message = NULL;
     LEMOE_TRY(lemoe_device_capture_begin(device));
-    lemoe_status status = run_plainly(t, m);
+    lemoe_status status = work(t, m);
     if (status != LEMOE_OK && lemoe_mem_strdup(lemoe_error_message(), &message) != LEMOE_OK) message = NULL;
     lemoe_status ended = lemoe_device_capture_end(device, &m->graph);
     if (status != LEMOE_OK && message) status = lemoe_raise(status, "%s", message);
@@ -138,12 +148,25 @@ static lemoe_status capture_micro(const training *t, micro *m) {
     return status != LEMOE_OK ? status : ended;
 }
 
+/* What was captured uses the arena from where it stood: a bypass takes as much every time, so that in an arena of one
+ * piece this is always the same place. */
+static lemoe_status replay(const training *t, micro *m, micro_work work) {
+    size_t place = lemoe_arena_mark(t->context->step_arena);
+    if (!m->graph) {
+        LEMOE_TRY(capture(t, m, work));
+        m->place = place;
+    }
+    return place == m->place ? lemoe_graph_replay(lemoe_llama_device(t->model), m->graph) : work(t, m);
+}
+
+static lemoe_status replay_above(const training *t, micro *m) { return replay(t, m, run_above); }
+
 /* The first time a micro-batch runs plainly, which makes all the room it needs; then it is captured, and from then on
- * one replay does what hundreds of launches did. */
+ * one replay does what hundreds of launches did. Where the block at the cut needs the host, that one is left out. */
 static lemoe_status run_micro(const training *t, micro *m) {
-    if (!t->captures || !m->pack.without_host || m->n_run++ == 0) return run_plainly(t, m);
-    if (!m->graph) LEMOE_TRY(capture_micro(t, m));
-    return lemoe_graph_replay(lemoe_llama_device(t->model), m->graph);
+    if (!t->captures || m->n_run++ == 0) return run_plainly(t, m);
+    if (m->pack.without_host) return replay(t, m, run_plainly);
+    return m->pack.above_without_host ? run_around(t, m, replay_above) : run_plainly(t, m);
 }
 
 static lemoe_status accumulate(const training *t, minibatch *b, double *loss) {

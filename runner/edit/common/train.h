@@ -23,9 +23,10 @@ typedef struct lemoe_train_args {
     const lemoe_step_log *log;
 } lemoe_train_args;
 
-/* Collective. Up to training->max_steps updates; stops after a full pass whose loss is below stop_loss. Composition of
- * minibatches: a permutation per pass, drawn from (seed, batch, pass); minibatch 0 keeps the order of the batch. A loss
- * or gradient norm that is not finite is NUMERIC, decided on reduced values, so all ranks leave together. */
+/* Collective. Up to training->max_steps updates; stops after a full pass whose loss is below stop_loss. Which edits
+ * make a minibatch is drawn from (seed, batch), once; in which order minibatches come, from (seed, batch, pass). With
+ * minibatch 0 the batch is one, in its own order. A loss or gradient norm that is not finite is NUMERIC, decided on
+ * reduced values, so all ranks leave together. */
 lemoe_status lemoe_train_batch(const lemoe_train_args *args) LEMOE_MUST_CHECK;
 
 #endif
