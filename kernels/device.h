@@ -72,9 +72,10 @@ bool lemoe_device_is_host(const lemoe_device *device);
 /* Local. Device memory, not cleared. Freeing NULL is fine. */
 lemoe_status lemoe_device_alloc(lemoe_device *device, size_t n_bytes, void **out) LEMOE_MUST_CHECK;
 void lemoe_device_free(lemoe_device *device, void *block);
-/* Local. Host to device, device to host, device to device; complete when they return, after all operations before.
- * Uploads of many megabytes go through pinned buffers of the device's own, filled while the one before travels: the
- * source may be a mapped file, and is read once, in order. */
+/* Local. Host to device, device to host, device to device, after all operations before and before all that follow. When
+ * they return the host's memory was read, or holds what was asked for. Uploads go through pinned buffers of the
+ * device's own, filled while the one before travels: the source may be a mapped file, and is read once, in order; small
+ * ones wait for nothing. */
 lemoe_status lemoe_device_upload(lemoe_device *device, void *to, const void *from_host,
                                  size_t n_bytes) LEMOE_MUST_CHECK;
 lemoe_status lemoe_device_download(lemoe_device *device, void *to_host, const void *from,

@@ -310,11 +310,13 @@ static lemoe_status open_stages(cuda_state *state) {
     return LEMOE_OK;
 }
 
-/* One piece is read from the source, a file's mapping perhaps, while the one before travels. */
+/* One piece is read from the source, a file's mapping perhaps, while the one before travels. Nobody waits for the last
+ * one: the source is read, and the stage says when it may be filled again. */
 static lemoe_status upload_staged(cuda_state *state, char *to, const char *from, size_t n_bytes) {
     LEMOE_TRY(open_stages(state));
-    int i = 0;
-    for (size_t at = 0, n; at < n_bytes; at += n, i = (i + 1) % CUDA_N_STAGE) {
+    for (size_t at = 0, n; at < n_bytes; at += n) {
+        int i = state->next_stage;
+        state->next_stage = (i + 1) % CUDA_N_STAGE;
         n = n_bytes - at < stage_bytes ? n_bytes - at : stage_bytes;
         CUDA_TRY(cudaEventSynchronize(state->staged[i]));
         memcpy(state->stage[i], from + at, n);
@@ -327,10 +329,8 @@ static lemoe_status upload_staged(cuda_state *state, char *to, const char *from,
 static lemoe_status cuda_upload(lemoe_device *device, void *to, const void *from_host, size_t n_bytes) {
     cuda_state *state = cuda_state_of(device);
     LEMOE_TRY(cuda_not_captured(device, "upload"));
-    if (is_pinned(from_host))
-        CUDA_TRY(cudaMemcpyAsync(to, from_host, n_bytes, cudaMemcpyHostToDevice, state->stream));
-    else
-        LEMOE_TRY(upload_staged(state, to, from_host, n_bytes));
+    if (!is_pinned(from_host)) return upload_staged(state, to, from_host, n_bytes);
+    CUDA_TRY(cudaMemcpyAsync(to, from_host, n_bytes, cudaMemcpyHostToDevice, state->stream));
     CUDA_TRY(cudaStreamSynchronize(state->stream));
     return LEMOE_OK;
 }

@@ -43,11 +43,12 @@ typedef struct cuda_state {
     size_t workspace_bytes;
     cuda_retired *retired;
     int n_graph;
-    bool is_capturing, waits_always; /* waits_always: LEMOE_SYNC=1, to find the operation that fails */
-    int *fault;                      /* on the device */
-    char *pinned;                    /* a few host values: the fault, and what operations give to the host */
-    char *stage[CUDA_N_STAGE];       /* pinned; pieces of uploads travel through them in turn */
-    cudaEvent_t staged[CUDA_N_STAGE];
+    bool is_capturing, waits_always;  /* waits_always: LEMOE_SYNC=1, to find the operation that fails */
+    int *fault;                       /* on the device */
+    char *pinned;                     /* a few host values: the fault, and what operations give to the host */
+    char *stage[CUDA_N_STAGE];        /* pinned; pieces of uploads travel through them in turn */
+    cudaEvent_t staged[CUDA_N_STAGE]; /* when the piece in it has left */
+    int next_stage;
 } cuda_state;
 
 /* The device's state, made current for this thread. */
