@@ -279,18 +279,31 @@ static lemoe_route top_of(const lemoe_router_keys *k, const float *z, const floa
     return (lemoe_route){expert, gate, second < 0 ? NAN : (double)z[best] - (double)z[second], 1.0};
 }
 
-lemoe_status lemoe_router_keys_top(const lemoe_router_keys *k, const lemoe_key_pass *pass, bool raw, lemoe_route *out) {
+/* z and, where gates are raw, p behind it: copied together, so that the host waits once. */
+static lemoe_status read_scores(const lemoe_router_keys *k, const lemoe_key_pass *pass, bool raw, float *out) {
+    lemoe_device *device = k->context.device;
+    lemoe_arena *arena = k->context.step_arena;
+    size_t mark = lemoe_arena_mark(arena), n_bytes = lemoe_tensor_bytes(&pass->z);
+    lemoe_tensor both;
     lemoe_status status = LEMOE_OK;
-    int64_t n = pass->n, columns = lemoe_router_keys_columns(k);
-    float *z = NULL, *p = NULL;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * columns, sizeof *z, &z));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n * columns, sizeof *p, &p));
-    LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, z, pass->z.data, lemoe_tensor_bytes(&pass->z)));
-    LEMOE_TRY_GOTO(lemoe_device_download(k->context.device, p, pass->p.data, lemoe_tensor_bytes(&pass->p)));
-    for (int64_t u = 0; u < n; u++) out[u] = top_of(k, z + u * columns, p + u * columns, raw);
+    if (!raw) return lemoe_device_download(device, out, pass->z.data, n_bytes);
+    LEMOE_TRY_GOTO(lemoe_arena_matrix(arena, LEMOE_F32, 2 * pass->z.shape[0], pass->z.shape[1], &both));
+    LEMOE_TRY_GOTO(lemoe_device_copy(device, both.data, pass->z.data, n_bytes));
+    LEMOE_TRY_GOTO(lemoe_device_copy(device, (char *)both.data + n_bytes, pass->p.data, n_bytes));
+    LEMOE_TRY_GOTO(lemoe_device_download(device, out, both.data, 2 * n_bytes));
 out:
+    lemoe_arena_reset(arena, mark);
+    return status;
+}
+
+lemoe_status lemoe_router_keys_top(const lemoe_router_keys *k, const lemoe_key_pass *pass, bool raw, lemoe_route *out) {
+    int64_t n = pass->n, columns = lemoe_router_keys_columns(k);
+    float *z = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(2 * n * columns, sizeof *z, &z));
+    lemoe_status status = read_scores(k, pass, raw, z);
+    for (int64_t u = 0; u < n && status == LEMOE_OK; u++)
+        out[u] = top_of(k, z + u * columns, z + (n + u) * columns, raw);
     lemoe_mem_free(z);
-    lemoe_mem_free(p);
     return status;
 }
 

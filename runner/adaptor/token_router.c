@@ -1,5 +1,7 @@
 #include "runner/adaptor/token_router.h"
 
+#include "kernels/base/mem.h"
+
 static const float weight_std = 0.02f; /* ours, as the projections of key_router.c */
 
 enum { STREAM_TOKEN = 0, STREAM_ANCHOR = 1 };
@@ -32,14 +34,31 @@ lemoe_status lemoe_token_router_train(lemoe_token_router *r, lemoe_arena *arena,
     return list("router_anchor", r->w_anchor, arena, &r->d_w_anchor, params, n_params);
 }
 
+/* Two matrices of words in one piece of the arena. */
+static lemoe_status take_scores(const lemoe_token_router *r, int64_t n, lemoe_arena *arena, lemoe_token_scores *out) {
+    lemoe_tensor both;
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, r->n_expert + r->top_k, n, &both));
+    out->p = lemoe_tensor_2d(both.data, LEMOE_F32, n, r->n_expert);
+    out->top = lemoe_tensor_2d((char *)both.data + lemoe_tensor_bytes(&out->p), LEMOE_I32, n, r->top_k);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_token_scores_read(const lemoe_token_router *r, const lemoe_token_scores *s, float **p,
+                                     const int32_t **top) {
+    int64_t n = s->p.shape[0];
+    *p = NULL;
+    LEMOE_TRY(lemoe_mem_alloc(n * (r->n_expert + r->top_k), sizeof **p, p));
+    *top = (const int32_t *)(*p + n * r->n_expert);
+    return lemoe_device_download(r->device, *p, s->p.data, lemoe_tensor_bytes(&s->p) + lemoe_tensor_bytes(&s->top));
+}
+
 lemoe_status lemoe_token_router_forward(const lemoe_token_router *r, lemoe_tensor x, lemoe_tensor anchor,
                                         lemoe_arena *arena, lemoe_token_scores *out) {
     lemoe_tensor z;
     out->x = x;
     out->anchor = anchor;
     LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, x.shape[0], r->n_expert, &z));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, x.shape[0], r->n_expert, &out->p));
-    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_I32, x.shape[0], r->top_k, &out->top));
+    LEMOE_TRY(take_scores(r, x.shape[0], arena, out));
     LEMOE_TRY(lemoe_op_exact_linear(r->device, x, r->w, z, false));
     if (r->w_anchor.data) LEMOE_TRY(lemoe_op_exact_linear(r->device, anchor, r->w_anchor, z, true));
     return lemoe_op_topk_softmax_fwd(r->device, z, out->p, out->top);

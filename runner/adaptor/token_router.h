@@ -28,7 +28,7 @@ typedef struct lemoe_token_scores {
     lemoe_tensor x;      /* [n, d_model], borrowed */
     lemoe_tensor anchor; /* [n, d_model], borrowed; data NULL without anchors */
     lemoe_tensor p;      /* [n, n_expert] */
-    lemoe_tensor top;    /* [n, top_k] int32 */
+    lemoe_tensor top;    /* [n, top_k] int32, behind p in one piece of memory */
 } lemoe_token_scores;
 
 enum { LEMOE_TOKEN_ROUTER_MAX_PARAM = 2 };
@@ -48,6 +48,9 @@ lemoe_status lemoe_token_router_train(lemoe_token_router *router, lemoe_arena *a
 /* Local. x, anchor: device [n, d_model]; anchor as the router was made. */
 lemoe_status lemoe_token_router_forward(const lemoe_token_router *router, lemoe_tensor x, lemoe_tensor anchor,
                                         lemoe_arena *arena, lemoe_token_scores *out) LEMOE_MUST_CHECK;
+/* Local. p and top for the host, which waits once; top lies behind p, which the caller frees. */
+lemoe_status lemoe_token_scores_read(const lemoe_token_router *router, const lemoe_token_scores *scores, float **p,
+                                     const int32_t **top) LEMOE_MUST_CHECK;
 /* Local. dp: host [n, n_expert], gradient of the loss with respect to p. d_x: data NULL, or [n, d_model] that gets the
  * input gradient added. */
 lemoe_status lemoe_token_router_backward(const lemoe_token_router *router, const lemoe_token_scores *scores,

@@ -120,7 +120,7 @@ static lemoe_status train_expert(lemoe_lemoe *e, const lemoe_edit_batch *batch, 
                              .batch = batch,
                              .params = params,
                              .n_params = n_params,
-                             .begin_minibatch = begin_minibatch,
+                             .begin_minibatch = e->context.config->lemoe.router_ce > 0 ? begin_minibatch : NULL,
                              .editor = e,
                              .log = log};
     LEMOE_TRY(lemoe_train_batch(&args));

@@ -12,11 +12,10 @@
 /* From forward to backward of one pack; in the arena. */
 typedef struct lemoe_note {
     int64_t n_unit;
-    lemoe_route *routes;        /* [n_unit] */
-    int64_t *unit_of_row;       /* [n_tok] */
-    lemoe_row_list *lists;      /* [n_expert]; rows of one expert, n 0 where none goes there */
-    lemoe_dispatch *dispatches; /* [n_expert] */
-    void *kept;                 /* the router's own */
+    lemoe_route *routes;  /* [n_unit] */
+    int64_t *unit_of_row; /* [n_tok] */
+    lemoe_spread spread;
+    void *kept; /* the router's own */
 } lemoe_note;
 
 /* ---- routes of a pack, spread over its rows ---- */
@@ -30,7 +29,7 @@ static void map_rows(const lemoe_pack *pack, const lemoe_units *units, int64_t *
         for (int64_t r = pack->start[s]; r < pack->start[s + 1]; r++) unit_of_row[r] = units->per_token ? r : s;
 }
 
-static lemoe_status make_lists(const lemoe_lemoe *e, int64_t n_tok, lemoe_arena *arena, lemoe_note *note) {
+static lemoe_status spread_rows(const lemoe_lemoe *e, int64_t n_tok, lemoe_arena *arena, lemoe_note *note) {
     lemoe_status status = LEMOE_OK;
     float lambda = (float)e->context.config->lemoe.lambda, *weight = NULL;
     int32_t *expert = NULL;
@@ -42,8 +41,8 @@ static lemoe_status make_lists(const lemoe_lemoe *e, int64_t n_tok, lemoe_arena 
         weight[r] = lambda * (float)route->gate;
     }
     lemoe_row_choices choices = {expert, weight, n_tok, 1};
-    LEMOE_TRY_GOTO(lemoe_dispatch_lists(arena, &choices, e->n_expert, &note->lists));
-    LEMOE_TRY_GOTO(take(arena, e->n_expert, sizeof *note->dispatches, &note->dispatches));
+    note->spread = (lemoe_spread){.model = e->context.model, .experts = e->experts, .n_expert = e->n_expert};
+    LEMOE_TRY_GOTO(lemoe_spread_rows(&note->spread, &choices, arena));
 out:
     lemoe_mem_free(expert);
     lemoe_mem_free(weight);
@@ -62,7 +61,7 @@ static lemoe_status route_pack(lemoe_lemoe *e, lemoe_bypass_io *io, lemoe_note *
     map_rows(pack, &units, note->unit_of_row);
     LEMOE_TRY_GOTO(io->training ? lemoe_lemoe_route_training(e, &units, io->arena, note->routes, &note->kept)
                                 : lemoe_lemoe_route_units(e, &units, note->routes));
-    LEMOE_TRY_GOTO(make_lists(e, pack->n_tok, io->arena, note));
+    LEMOE_TRY_GOTO(spread_rows(e, pack->n_tok, io->arena, note));
 out:
     lemoe_units_free(&units);
     return status;
@@ -77,44 +76,22 @@ lemoe_status lemoe_lemoe_forward(void *editor, lemoe_bypass_io *io) {
     *note = (lemoe_note){0};
     *io->kept = note;
     LEMOE_TRY(route_pack(e, io, note));
-    size_t used = lemoe_arena_used_bytes(io->arena);
-    for (int64_t i = 0; i < e->n_expert; i++) {
-        lemoe_row_tensors rows;
-        if (note->lists[i].n == 0) continue;
-        LEMOE_TRY(lemoe_dispatch_upload(io->arena, &note->lists[i], &rows));
-        LEMOE_TRY(lemoe_dispatch_forward(e->context.model, &e->experts[i], &rows, io, &note->dispatches[i]));
-    }
-    return lemoe_arena_pad(io->arena, used,
-                           lemoe_dispatch_forward_bytes(e->experts, io->x.shape[1], io->pack->n_tok, e->n_expert));
+    return lemoe_spread_forward(&note->spread, io);
 }
 
 /* ---- backward ---- */
 
-/* One expert's gradients; where d_gate is wanted, adds its rows' <d_out, f(x)> to their units. */
-static lemoe_status expert_backward(lemoe_lemoe *e, int64_t i, lemoe_bypass_io *io, const lemoe_note *note,
-                                    double *d_gate) {
-    const lemoe_row_list *list = &note->lists[i];
-    lemoe_tensor dot = {0};
+/* Experts' gradients, and d_gate[n_unit] = lambda sum over a unit's rows of <d_out, f(x)>, this rank's part. */
+static lemoe_status experts_backward(const lemoe_lemoe *e, lemoe_bypass_io *io, const lemoe_note *note,
+                                     double *d_gate) {
+    const lemoe_spread *spread = &note->spread;
     float *d_weight = NULL;
-    if (!d_gate) return lemoe_dispatch_backward(e->context.model, &note->dispatches[i], io, dot);
-    LEMOE_TRY(lemoe_arena_vector(io->arena, LEMOE_F32, list->n, &dot));
-    LEMOE_TRY(lemoe_dispatch_backward(e->context.model, &note->dispatches[i], io, dot));
-    LEMOE_TRY(lemoe_mem_alloc(list->n, sizeof *d_weight, &d_weight));
-    lemoe_status status =
-        lemoe_device_download(lemoe_arena_device(io->arena), d_weight, dot.data, lemoe_tensor_bytes(&dot));
-    for (int64_t k = 0; k < list->n; k++) d_gate[note->unit_of_row[list->row[k]]] += d_weight[k];
+    LEMOE_TRY(lemoe_mem_alloc(spread->n, sizeof *d_weight, &d_weight));
+    lemoe_status status = lemoe_spread_backward(spread, io, d_weight);
+    for (int64_t k = 0; k < spread->n; k++) d_gate[note->unit_of_row[spread->row[k]]] += d_weight[k];
+    for (int64_t u = 0; u < note->n_unit; u++) d_gate[u] *= e->context.config->lemoe.lambda;
     lemoe_mem_free(d_weight);
     return status;
-}
-
-/* Experts' gradients, and d_gate[n_unit] = lambda sum over a unit's rows of <d_out, f(x)>, this rank's part. */
-static lemoe_status experts_backward(lemoe_lemoe *e, lemoe_bypass_io *io, const lemoe_note *note, double *d_gate) {
-    size_t used = lemoe_arena_used_bytes(io->arena);
-    for (int64_t i = 0; i < e->n_expert; i++)
-        if (note->lists[i].n > 0) LEMOE_TRY(expert_backward(e, i, io, note, d_gate));
-    for (int64_t u = 0; d_gate && u < note->n_unit; u++) d_gate[u] *= e->context.config->lemoe.lambda;
-    return lemoe_arena_pad(io->arena, used,
-                           lemoe_dispatch_backward_bytes(e->experts, io->x.shape[1], io->pack->n_tok, e->n_expert));
 }
 
 /* f is a partial sum, so the team adds up. */
@@ -134,7 +111,7 @@ lemoe_status lemoe_lemoe_backward(void *editor, lemoe_bypass_io *io) {
     const lemoe_note *note = *io->kept;
     double *d_gate = NULL;
     if (io->pack->bypass_held) return lemoe_lemoe_held_backward(e, io);
-    if (!e->router_ops->backward) return experts_backward(e, io, note, NULL);
+    if (!e->router_ops->backward) return lemoe_spread_backward(&note->spread, io, NULL);
     LEMOE_TRY(lemoe_mem_alloc(note->n_unit, sizeof *d_gate, &d_gate));
     lemoe_status status = experts_backward(e, io, note, d_gate);
     if (status == LEMOE_OK) status = router_backward(e, io, note, d_gate);

@@ -28,17 +28,19 @@ static lemoe_status upload(lemoe_arena *arena, const void *host, lemoe_dtype dty
 
 static lemoe_status hold_rows(const lemoe_lemoe *e, const lemoe_pack *pack, lemoe_arena *arena, held_note *note) {
     lemoe_status status = LEMOE_OK;
-    lemoe_row_list list = {.n = pack->n_tok};
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(list.n, sizeof *list.row, &list.row));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(list.n, sizeof *list.weight, &list.weight));
-    for (int64_t r = 0; r < list.n; r++) {
-        list.row[r] = (int32_t)r;
-        list.weight[r] = (float)e->context.config->lemoe.lambda;
+    int32_t *row = NULL;
+    float *weight = NULL;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(pack->n_tok, sizeof *row, &row));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(pack->n_tok, sizeof *weight, &weight));
+    for (int64_t r = 0; r < pack->n_tok; r++) {
+        row[r] = (int32_t)r;
+        weight[r] = (float)e->context.config->lemoe.lambda;
     }
-    LEMOE_TRY_GOTO(lemoe_dispatch_upload(arena, &list, &note->rows));
+    LEMOE_TRY_GOTO(upload(arena, row, LEMOE_I32, pack->n_tok, &note->rows.row));
+    LEMOE_TRY_GOTO(upload(arena, weight, LEMOE_F32, pack->n_tok, &note->rows.weight));
 out:
-    lemoe_mem_free(list.row);
-    lemoe_mem_free(list.weight);
+    lemoe_mem_free(row);
+    lemoe_mem_free(weight);
     return status;
 }
 

@@ -9,43 +9,30 @@
 /* From forward to backward of one pack; in the arena. */
 typedef struct moe_note {
     lemoe_token_scores scores;
-    lemoe_row_list *lists;      /* [n_expert] rows in pack order */
-    lemoe_dispatch *dispatches; /* [n_expert] unset where the list is empty */
+    lemoe_spread spread;
 } moe_note;
 
-static lemoe_status make_note(const lemoe_moe *e, lemoe_arena *arena, moe_note **out) {
-    LEMOE_TRY(lemoe_arena_host(arena, sizeof **out, out));
-    return lemoe_arena_host(arena, (size_t)e->n_expert * sizeof *(*out)->dispatches, &(*out)->dispatches);
-}
-
-static lemoe_status make_lists(const lemoe_moe *e, int64_t n_tok, const float *p, const int32_t *top,
-                               lemoe_arena *arena, moe_note *note) {
+static lemoe_status spread_rows(const lemoe_moe *e, int64_t n_tok, const float *p, const int32_t *top,
+                                lemoe_arena *arena, moe_note *note) {
     float lambda = (float)e->context.config->moe.lambda, *weight = NULL;
     LEMOE_TRY(lemoe_mem_alloc(n_tok * e->top_k, sizeof *weight, &weight));
     for (int64_t c = 0; c < n_tok * e->top_k; c++) weight[c] = lambda * p[c / e->top_k * e->n_expert + top[c]];
     lemoe_row_choices choices = {top, weight, n_tok, e->top_k};
-    lemoe_status status = lemoe_dispatch_lists(arena, &choices, e->n_expert, &note->lists);
+    note->spread = (lemoe_spread){.model = e->context.model, .experts = e->experts, .n_expert = e->n_expert};
+    lemoe_status status = lemoe_spread_rows(&note->spread, &choices, arena);
     lemoe_mem_free(weight);
     return status;
 }
 
 static lemoe_status route_tokens(lemoe_moe *e, lemoe_bypass_io *io, moe_note *note) {
-    lemoe_device *device = lemoe_llama_device(e->context.model);
-    int64_t n_tok = io->x.shape[0];
-    lemoe_status status = LEMOE_OK;
     lemoe_tensor anchor;
     float *p = NULL;
-    int32_t *top = NULL;
+    const int32_t *top = NULL;
     LEMOE_TRY(lemoe_moe_anchor_rows(e, io->pack, io->arena, &anchor));
     LEMOE_TRY(lemoe_token_router_forward(&e->router, io->x, anchor, io->arena, &note->scores));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_tok * e->n_expert, sizeof *p, &p));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_tok * e->top_k, sizeof *top, &top));
-    LEMOE_TRY_GOTO(lemoe_device_download(device, p, note->scores.p.data, lemoe_tensor_bytes(&note->scores.p)));
-    LEMOE_TRY_GOTO(lemoe_device_download(device, top, note->scores.top.data, lemoe_tensor_bytes(&note->scores.top)));
-    LEMOE_TRY_GOTO(make_lists(e, n_tok, p, top, io->arena, note));
-out:
+    lemoe_status status = lemoe_token_scores_read(&e->router, &note->scores, &p, &top);
+    if (status == LEMOE_OK) status = spread_rows(e, io->x.shape[0], p, top, io->arena, note);
     lemoe_mem_free(p);
-    lemoe_mem_free(top);
     return status;
 }
 
@@ -53,47 +40,26 @@ lemoe_status lemoe_moe_forward(void *editor, lemoe_bypass_io *io) {
     lemoe_moe *e = editor;
     moe_note *note = NULL;
     if (!e->is_attached) return LEMOE_OK;
-    LEMOE_TRY(make_note(e, io->arena, &note));
+    LEMOE_TRY(lemoe_arena_host(io->arena, sizeof *note, &note));
     *io->kept = note;
     LEMOE_TRY(route_tokens(e, io, note));
-    size_t used = lemoe_arena_used_bytes(io->arena);
-    for (int64_t i = 0; i < e->n_expert; i++) {
-        lemoe_row_tensors rows;
-        if (note->lists[i].n == 0) continue;
-        LEMOE_TRY(lemoe_dispatch_upload(io->arena, &note->lists[i], &rows));
-        LEMOE_TRY(lemoe_dispatch_forward(e->context.model, &e->experts[i], &rows, io, &note->dispatches[i]));
-    }
-    int64_t n_row = io->x.shape[0] * e->top_k;
-    return lemoe_arena_pad(io->arena, used,
-                           lemoe_dispatch_forward_bytes(e->experts, io->x.shape[1], n_row, e->n_expert));
+    return lemoe_spread_forward(&note->spread, io);
 }
 
 /* ---- backward ---- */
 
 /* dp[n_tok, n_expert] from the experts that were used: lambda <d_out, f_e(x)>, which the team adds up. */
-static lemoe_status used_gradient(lemoe_moe *e, lemoe_bypass_io *io, const moe_note *note, float *dp) {
-    int64_t n_tok = io->d_out.shape[0];
+static lemoe_status used_gradient(const lemoe_moe *e, lemoe_bypass_io *io, const lemoe_spread *spread, float *dp) {
     float lambda = (float)e->context.config->moe.lambda, *d_weight = NULL;
-    lemoe_status status = LEMOE_OK;
-    size_t used = lemoe_arena_used_bytes(io->arena);
-    LEMOE_TRY(lemoe_mem_alloc(n_tok * e->top_k, sizeof *d_weight, &d_weight));
-    for (int64_t i = 0; i < e->n_expert; i++) {
-        const lemoe_row_list *list = &note->lists[i];
-        lemoe_tensor dot;
-        if (list->n == 0) continue;
-        LEMOE_TRY_GOTO(lemoe_arena_vector(io->arena, LEMOE_F32, list->n, &dot));
-        LEMOE_TRY_GOTO(lemoe_dispatch_backward(e->context.model, &note->dispatches[i], io, dot));
-        LEMOE_TRY_GOTO(
-            lemoe_device_download(lemoe_arena_device(io->arena), d_weight, dot.data, lemoe_tensor_bytes(&dot)));
-        for (int64_t k = 0; k < list->n; k++) dp[list->row[k] * e->n_expert + i] = lambda * d_weight[k];
-    }
-    LEMOE_TRY_GOTO(lemoe_arena_pad(
-        io->arena, used, lemoe_dispatch_backward_bytes(e->experts, io->x.shape[1], n_tok * e->top_k, e->n_expert)));
-    LEMOE_TRY_GOTO(lemoe_comm_allreduce_sum(lemoe_llama_comm(e->context.model),
-                                            lemoe_tensor_1d(dp, LEMOE_F32, n_tok * e->n_expert)));
-out:
+    LEMOE_TRY(lemoe_mem_alloc(spread->n, sizeof *d_weight, &d_weight));
+    lemoe_status status = lemoe_spread_backward(spread, io, d_weight);
+    for (int64_t i = 0; i < e->n_expert; i++)
+        for (int64_t k = spread->begin[i]; k < spread->begin[i + 1]; k++)
+            dp[spread->row[k] * e->n_expert + i] = lambda * d_weight[k];
     lemoe_mem_free(d_weight);
-    return status;
+    LEMOE_TRY(status);
+    return lemoe_comm_allreduce_sum(lemoe_llama_comm(e->context.model),
+                                    lemoe_tensor_1d(dp, LEMOE_F32, io->d_out.shape[0] * e->n_expert));
 }
 
 /* d/dp_te of balance * n_expert * sum_e f_e P_e, P_e the mean over the minibatch's tokens. */
@@ -112,7 +78,7 @@ lemoe_status lemoe_moe_backward(void *editor, lemoe_bypass_io *io) {
     lemoe_status status = LEMOE_OK;
     float *dp = NULL;
     LEMOE_TRY(lemoe_mem_alloc(n_tok * e->n_expert, sizeof *dp, &dp));
-    LEMOE_TRY_GOTO(used_gradient(e, io, note, dp));
+    LEMOE_TRY_GOTO(used_gradient(e, io, &note->spread, dp));
     if (e->context.config->moe.balance > 0) add_balance_gradient(e, n_tok, dp);
     LEMOE_TRY_GOTO(lemoe_token_router_backward(&e->router, &note->scores, dp, router_d_x, io->arena));
 out:

@@ -3,6 +3,7 @@
  * at the cut: routes need no model below or above.
  */
 #include "kernels/base/mem.h"
+#include "kernels/ops.h"
 #include "runner/edit/common/route_summary.h"
 #include "runner/edit/moe_editor.h"
 
@@ -13,26 +14,42 @@
 typedef void (*visit_item)(void *context, const lemoe_moe *e, const lemoe_item *item, const float *p,
                            const int32_t *top);
 
-lemoe_status lemoe_moe_anchor_rows(const lemoe_moe *e, const lemoe_pack *pack, lemoe_arena *arena, lemoe_tensor *out) {
+/* One row a sequence, and to which of them each row of the pack belongs. */
+static lemoe_status upload_anchors(const lemoe_moe *e, const lemoe_pack *pack, lemoe_arena *arena, lemoe_tensor *anchor,
+                                   lemoe_tensor *of_row) {
     int64_t d = e->router.d;
-    float *rows = NULL;
-    *out = (lemoe_tensor){0};
-    if (!e->router.w_anchor.data) return LEMOE_OK;
-    LEMOE_TRY(lemoe_mem_alloc(pack->n_tok * d, sizeof *rows, &rows));
-    for (int64_t s = 0; s < pack->n_seq; s++)
-        for (int64_t r = pack->start[s]; r < pack->start[s + 1]; r++)
-            memcpy(rows + r * d, pack->items[s].entity_mean, (size_t)d * sizeof *rows);
-    lemoe_status status = lemoe_arena_matrix(arena, LEMOE_F32, pack->n_tok, d, out);
-    if (status == LEMOE_OK)
-        status = lemoe_device_upload(lemoe_arena_device(arena), out->data, rows, lemoe_tensor_bytes(out));
-    lemoe_mem_free(rows);
+    lemoe_status status = LEMOE_OK;
+    float *anchors = NULL;
+    int32_t *sequence = NULL;
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(pack->n_seq * d, sizeof *anchors, &anchors));
+    LEMOE_TRY_GOTO(lemoe_mem_alloc(pack->n_tok, sizeof *sequence, &sequence));
+    for (int64_t s = 0; s < pack->n_seq; s++) {
+        memcpy(anchors + s * d, pack->items[s].entity_mean, (size_t)d * sizeof *anchors);
+        for (int64_t r = pack->start[s]; r < pack->start[s + 1]; r++) sequence[r] = (int32_t)s;
+    }
+    LEMOE_TRY_GOTO(lemoe_arena_matrix(arena, LEMOE_F32, pack->n_seq, d, anchor));
+    LEMOE_TRY_GOTO(lemoe_arena_vector(arena, LEMOE_I32, pack->n_tok, of_row));
+    LEMOE_TRY_GOTO(lemoe_device_upload(lemoe_arena_device(arena), anchor->data, anchors, lemoe_tensor_bytes(anchor)));
+    LEMOE_TRY_GOTO(lemoe_device_upload(lemoe_arena_device(arena), of_row->data, sequence, lemoe_tensor_bytes(of_row)));
+out:
+    lemoe_mem_free(anchors);
+    lemoe_mem_free(sequence);
     return status;
 }
 
-static lemoe_status score_pack(const lemoe_moe *e, const lemoe_item *items, int64_t n, float *p, int32_t *top) {
+lemoe_status lemoe_moe_anchor_rows(const lemoe_moe *e, const lemoe_pack *pack, lemoe_arena *arena, lemoe_tensor *out) {
+    lemoe_tensor anchor, of_row;
+    *out = (lemoe_tensor){0};
+    if (!e->router.w_anchor.data) return LEMOE_OK;
+    LEMOE_TRY(upload_anchors(e, pack, arena, &anchor, &of_row));
+    LEMOE_TRY(lemoe_arena_matrix(arena, LEMOE_F32, pack->n_tok, e->router.d, out));
+    return lemoe_op_rows_gather(lemoe_arena_device(arena), anchor, of_row, *out);
+}
+
+/* *p, which the caller frees also after an error, and *top behind it: of the tokens of all items. */
+static lemoe_status score_pack(const lemoe_moe *e, const lemoe_item *items, int64_t n, float **p, const int32_t **top) {
     lemoe_status status = LEMOE_OK;
     lemoe_llama *model = e->context.model;
-    lemoe_device *device = lemoe_llama_device(model);
     lemoe_arena *arena = e->context.step_arena;
     size_t mark = lemoe_arena_mark(arena);
     lemoe_pack pack;
@@ -43,35 +60,29 @@ static lemoe_status score_pack(const lemoe_moe *e, const lemoe_item *items, int6
     LEMOE_TRY_GOTO(lemoe_llama_ffn_input(model, e->layer, pack.x, arena, x));
     LEMOE_TRY_GOTO(lemoe_moe_anchor_rows(e, &pack, arena, &anchor));
     LEMOE_TRY_GOTO(lemoe_token_router_forward(&e->router, x, anchor, arena, &scores));
-    LEMOE_TRY_GOTO(lemoe_device_download(device, p, scores.p.data, lemoe_tensor_bytes(&scores.p)));
-    LEMOE_TRY_GOTO(lemoe_device_download(device, top, scores.top.data, lemoe_tensor_bytes(&scores.top)));
+    LEMOE_TRY_GOTO(lemoe_token_scores_read(&e->router, &scores, p, top));
 out:
     lemoe_arena_reset(arena, mark);
     return status;
 }
 
+static lemoe_status visit_pack(const lemoe_moe *e, const lemoe_item *items, int64_t n, visit_item each, void *context) {
+    float *p = NULL;
+    const int32_t *top = NULL;
+    lemoe_status status = score_pack(e, items, n, &p, &top);
+    for (int64_t i = 0, row = 0; i < n && status == LEMOE_OK; row += items[i++].n_tok)
+        each(context, e, &items[i], p + row * e->n_expert, top + row * e->top_k);
+    lemoe_mem_free(p);
+    return status;
+}
+
 static lemoe_status visit(const lemoe_moe *e, const lemoe_item *items, int64_t n_items, visit_item each,
                           void *context) {
-    lemoe_status status = LEMOE_OK;
-    int64_t budget = e->context.micro_batch_tokens, n_tok = 0;
-    float *p = NULL;
-    int32_t *top = NULL;
-    for (int64_t i = 0; i < n_items; i++) n_tok += items[i].n_tok; /* more than any pack has */
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_tok * e->n_expert, sizeof *p, &p));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n_tok * e->top_k, sizeof *top, &top));
     for (int64_t begin = 0, end; begin < n_items; begin = end) {
-        int64_t row = 0;
-        end = lemoe_pack_split(items, n_items, begin, budget);
-        LEMOE_TRY_GOTO(score_pack(e, items + begin, end - begin, p, top));
-        for (int64_t i = begin; i < end; i++) {
-            each(context, e, &items[i], p + row * e->n_expert, top + row * e->top_k);
-            row += items[i].n_tok;
-        }
+        end = lemoe_pack_split(items, n_items, begin, e->context.micro_batch_tokens);
+        LEMOE_TRY(visit_pack(e, items + begin, end - begin, each, context));
     }
-out:
-    lemoe_mem_free(p);
-    lemoe_mem_free(top);
-    return status;
+    return LEMOE_OK;
 }
 
 /* ---- f_e of the balance loss ---- */

@@ -35,6 +35,13 @@ for method in "${methods[@]}"; do
         "$(run_file again "$method")" || fail "$method: two runs of one command differ" # their folders do as well
 done
 
+# Where routes are chosen in the step, it is replayed around that choice.
+moe=("$quickstart" data.edits=4 edit.batch_size=2 edit.method=moe moe.top_k=2 moe.max_steps=5 moe.stop_loss=0 eval.milestones=0)
+for device in cpu cuda; do LEMOE_CUDA_MODULE=$module run 1 "${moe[@]}" --device "$device" output.dir="moe-$device"; done
+"$python" "$here/compare_ranks.py" "$(run_file moe-cpu moe)" "$(run_file moe-cuda moe)"
+"$python" -c 'import h5py, sys; c = h5py.File(sys.argv[1])["cost"]; assert (c["peak_bytes"][:] == c["predicted_bytes"][:]).all()' \
+    "$(run_file moe-cuda moe)" || fail "moe: it takes other memory than was planned"
+
 # Refused before anything is allocated, by both ranks, and the launch says which run failed and why.
 status=0
 LEMOE_CUDA_MODULE=$module LEMOE_CUDA_HOST_BYTES=40000000 mpirun -n 2 "$program" "$quickstart" "${tiny[@]}" --device cuda \
