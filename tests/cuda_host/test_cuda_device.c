@@ -93,6 +93,25 @@ static void memory_that_is_not_there(void **state) {
     assert_error(lemoe_device_reserve_workspace(device, total + 1), LEMOE_ERR_NOMEM, "no GPU memory for");
 }
 
+/* More of them than there are pinned buffers, and nobody waits in between. */
+static void what_was_uploaded_may_be_overwritten(void **state) {
+    enum { N_UPLOAD = 7 };
+    lemoe_tensor to = tensor(N_UPLOAD, N, 0), sums = tensor(N_UPLOAD, N, 1);
+    float values[N];
+    (void)state;
+    for (int i = 0; i < N_UPLOAD; i++) {
+        for (int k = 0; k < N; k++) values[k] = (float)(i + 1);
+        lemoe_tensor row = lemoe_tensor_rows(to, i, 1);
+        assert_ok(lemoe_device_upload(device, row.data, values, sizeof values));
+        assert_ok(lemoe_op_axpy(device, 2.0f, row, lemoe_tensor_rows(sums, i, 1)));
+    }
+    memset(values, 0, sizeof values);
+    for (int i = 0; i < N_UPLOAD; i++) {
+        assert_float_equal(first_of(lemoe_tensor_rows(to, i, 1)), i + 1, 0);
+        assert_float_equal(first_of(lemoe_tensor_rows(sums, i, 1)), 2 * i + 3, 0);
+    }
+}
+
 /* Longer than the pieces in which an upload travels, from plain and from pinned memory. */
 static void long_uploads_arrive(void **state) {
     const int64_t n = ((int64_t)40 << 20) / 4 + 3;
@@ -327,6 +346,7 @@ int main(void) {
         cmocka_unit_test(devices_are_counted_and_told_apart),
         cmocka_unit_test(the_cpu_captures_nothing),
         cmocka_unit_test_setup_teardown(memory_that_is_not_there, open_device, close_device),
+        cmocka_unit_test_setup_teardown(what_was_uploaded_may_be_overwritten, open_device, close_device),
         cmocka_unit_test_setup_teardown(long_uploads_arrive, open_device, close_device),
         cmocka_unit_test_setup_teardown(planned_room_is_what_is_taken, open_device, close_device),
         cmocka_unit_test_setup_teardown(captured_work_runs_when_replayed, open_device, close_device),
