@@ -8,6 +8,7 @@ static const ops_family families[] = {
     {"linear",      parity_linear       },
     {"cast",        parity_cast         },
     {"elementwise", parity_elementwise  },
+    {"large",       parity_large        },
     {"norm",        parity_norm         },
     {"rounded",     parity_rounded      },
     {"rope",        parity_rope         },

@@ -5,12 +5,16 @@
 #include "tests/ops/ops_reference.h"
 #include "tests/ops/ops_test.h"
 
+/* More elements than "cuda" starts threads, which do five or six each: 4096 blocks of 256 at most, cuda_kernel.cuh. */
+enum { OPS_LARGE = 5 * 4096 * 256 + 77 };
+
 void parity_matmul(ops_test *t);
 void parity_panels(ops_test *t);
 void parity_bf16_products(ops_test *t);
 void parity_linear(ops_test *t);
 void parity_cast(ops_test *t);
 void parity_elementwise(ops_test *t);
+void parity_large(ops_test *t);
 void parity_norm(ops_test *t);
 void parity_rope(ops_test *t);
 void parity_rounded(ops_test *t);

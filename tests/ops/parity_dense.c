@@ -160,6 +160,9 @@ void parity_bf16_products(ops_test *t) {
                 p.exact = true;
                 compare(t, &p);
             }
+    /* OPS_LARGE times four values to round, four a thread; each whole number counts */
+    product large = {.m = 4583, .n = 1, .k = 4583, .alpha = 1.0f, .dtype = LEMOE_BF16, .whole = true};
+    compare(t, &large);
     t->device = plain;
     lemoe_device_close(device);
 }

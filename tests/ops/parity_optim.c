@@ -70,6 +70,7 @@ void parity_adamw(ops_test *t) {
     adamw_case(t, 0, 0.0f, 1.0f);
     adamw_case(t, 37, 0.0f, 1.0f);
     adamw_case(t, 1001, 0.1f, 0.25f);
+    adamw_case(t, OPS_LARGE, 0.1f, 0.25f);
 }
 
 /* Any block of the matrix holds what the whole matrix holds there; and the numbers are the generator's. */

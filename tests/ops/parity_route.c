@@ -1,20 +1,20 @@
 /* Routing: means over ranges, softmax with its largest entries, rows moved and weighted. */
 #include "tests/ops/ops_parity.h"
 
-static void seg_mean_case(ops_test *t) {
-    enum { ROWS = 30, D = 19, N = 5 };
+static void seg_mean_case(ops_test *t, int64_t d) {
+    enum { ROWS = 30, N = 5 };
     static const int32_t begin[N] = {0, 3, 7, 7, 29}, end[N] = {3, 7, 7, 30, 30};
-    float *x = ops_random(t, ROWS * D, 1.0);
-    double *want = ops_array(t, N * D, sizeof *want);
-    lemoe_tensor tx = ops_tensor(t, x, ROWS, D, 0), y = ops_tensor(t, NULL, N, D, 0);
-    ref_seg_mean(N, D, ops_double(t, x, ROWS * D), begin, end, want);
+    float *x = ops_random(t, ROWS * d, 1.0);
+    double *want = ops_array(t, N * d, sizeof *want);
+    lemoe_tensor tx = ops_tensor(t, x, ROWS, d, 0), y = ops_tensor(t, NULL, N, d, 0);
+    ref_seg_mean(N, d, ops_double(t, x, ROWS * d), begin, end, want);
     OPS(lemoe_op_seg_mean(t->device, tx, ops_index(t, begin, N), ops_index(t, end, N), y));
     ops_near_tensor(t, "seg_mean", y, want, OPS_CLOSE);
-    OPS(lemoe_op_seg_mean(t->device, tx, ops_index(t, begin, 0), ops_index(t, end, 0), ops_tensor(t, x, 0, D, 0)));
+    OPS(lemoe_op_seg_mean(t->device, tx, ops_index(t, begin, 0), ops_index(t, end, 0), ops_tensor(t, x, 0, d, 0)));
     int32_t outside = ROWS + 1;
     ops_true(t, "seg_mean refuses rows outside",
              ops_refuses_values(t, lemoe_op_seg_mean(t->device, tx, ops_index(t, begin, 1), ops_index(t, &outside, 1),
-                                                     ops_tensor(t, NULL, 1, D, 0))));
+                                                     ops_tensor(t, NULL, 1, d, 0))));
 }
 
 static void topk_case(ops_test *t, int64_t rows, int64_t n, int64_t k) {
@@ -53,29 +53,29 @@ static void softmax_bwd_case(ops_test *t, int64_t rows, int64_t n, bool shared) 
     ops_near_tensor(t, "softmax_bwd", dz, want, OPS_CLOSE);
 }
 
-static void rows_case(ops_test *t) {
-    enum { ROWS = 11, D = 27, N = 4 };
+static void rows_case(ops_test *t, int64_t d) {
+    enum { ROWS = 11, N = 4 };
     static const int32_t row[N] = {10, 0, 7, 3};
-    float *x = ops_random(t, ROWS * D, 1.0), *y = ops_random(t, N * D, 1.0), *weight = ops_random(t, N, 2.0);
-    float *gathered = ops_array(t, N * D, sizeof *gathered);
-    lemoe_tensor tx = ops_tensor(t, x, ROWS, D, 0), ty = ops_tensor(t, y, N, D, 0), tw = ops_tensor(t, weight, N, 0, 0);
-    lemoe_tensor index = ops_index(t, row, N), to = ops_tensor(t, NULL, N, D, 0),
+    float *x = ops_random(t, ROWS * d, 1.0), *y = ops_random(t, N * d, 1.0), *weight = ops_random(t, N, 2.0);
+    float *gathered = ops_array(t, N * d, sizeof *gathered);
+    lemoe_tensor tx = ops_tensor(t, x, ROWS, d, 0), ty = ops_tensor(t, y, N, d, 0), tw = ops_tensor(t, weight, N, 0, 0);
+    lemoe_tensor index = ops_index(t, row, N), to = ops_tensor(t, NULL, N, d, 0),
                  none = {.dtype = LEMOE_F32, .n_dim = 1};
-    for (int64_t i = 0; i < N * D; i++) gathered[i] = x[row[i / D] * D + i % D];
+    for (int64_t i = 0; i < N * d; i++) gathered[i] = x[row[i / d] * d + i % d];
     OPS(lemoe_op_rows_gather(t->device, tx, index, to));
-    ops_same(t, "rows_gather", ops_get(t, to), gathered, N * D * sizeof *gathered);
+    ops_same(t, "rows_gather", ops_get(t, to), gathered, (size_t)(N * d) * sizeof *gathered);
     for (int weighted = 0; weighted < 2; weighted++) {
-        double *want = ops_double(t, x, ROWS * D);
-        lemoe_tensor sum = ops_tensor(t, x, ROWS, D, 0);
-        for (int64_t i = 0; i < N * D; i++)
-            want[row[i / D] * D + i % D] += (weighted ? (double)weight[i / D] : 1.0) * (double)y[i];
+        double *want = ops_double(t, x, ROWS * d);
+        lemoe_tensor sum = ops_tensor(t, x, ROWS, d, 0);
+        for (int64_t i = 0; i < N * d; i++)
+            want[row[i / d] * d + i % d] += (weighted ? (double)weight[i / d] : 1.0) * (double)y[i];
         OPS(lemoe_op_rows_scatter_add(t->device, ty, index, weighted ? tw : none, sum));
         ops_near_tensor(t, "rows_scatter_add", sum, want, OPS_CLOSE);
     }
-    double *scaled = ops_double(t, y, N * D), *dot = ops_array(t, N, sizeof *dot);
-    for (int64_t i = 0; i < N * D; i++) {
-        dot[i / D] += scaled[i] * (double)gathered[i];
-        scaled[i] *= (double)weight[i / D];
+    double *scaled = ops_double(t, y, N * d), *dot = ops_array(t, N, sizeof *dot);
+    for (int64_t i = 0; i < N * d; i++) {
+        dot[i / d] += scaled[i] * (double)gathered[i];
+        scaled[i] *= (double)weight[i / d];
     }
     lemoe_tensor tdot = ops_tensor(t, NULL, N, 0, 0);
     OPS(lemoe_op_row_dot(t->device, ty, to, tdot));
@@ -83,7 +83,7 @@ static void rows_case(ops_test *t) {
     OPS(lemoe_op_rows_scale(t->device, tw, ty));
     ops_near_tensor(t, "rows_scale", ty, scaled, OPS_CLOSE);
     int32_t bad = ROWS;
-    lemoe_tensor one = ops_tensor(t, NULL, 1, D, 0);
+    lemoe_tensor one = ops_tensor(t, NULL, 1, d, 0);
     ops_true(t, "rows_gather refuses a row outside",
              ops_refuses_values(t, lemoe_op_rows_gather(t->device, tx, ops_index(t, &bad, 1), one)));
     ops_true(t, "rows_scatter_add refuses a row outside",
@@ -102,15 +102,19 @@ static void empty_rows_case(ops_test *t) {
 }
 
 void parity_route(ops_test *t) {
-    seg_mean_case(t);
+    seg_mean_case(t, 19);
+    seg_mean_case(t, 601);
     topk_case(t, 1, 1, 1);
     topk_case(t, 20, 5, 1);
     topk_case(t, 20, 13, 4);
     topk_case(t, 3, 7, 7);
+    topk_case(t, 4, 201, 6);
     topk_case(t, 0, 7, 2);
     softmax_bwd_case(t, 6, 5, false);
     softmax_bwd_case(t, 6, 5, true);
+    softmax_bwd_case(t, 3, 201, false);
     softmax_bwd_case(t, 0, 5, true);
-    rows_case(t);
+    rows_case(t, 27);
+    rows_case(t, 1021); /* on "cuda" more than a warp, and than a block */
     empty_rows_case(t);
 }

@@ -62,20 +62,23 @@ static void swiglu_case(ops_test *t, int64_t rows, int64_t d, int share) {
     ops_near_tensor(t, "swiglu_bwd up", tdu, d_up, OPS_CLOSE);
 }
 
+static void vector_case(ops_test *t, int64_t n) {
+    float *x = ops_random(t, n, 1.0), *y = ops_random(t, n, 1.0);
+    double *want = ops_array(t, n, sizeof *want);
+    lemoe_tensor tx = ops_tensor(t, x, n, 0, 0), ty = ops_tensor(t, y, n, 0, 0);
+    OPS(lemoe_op_axpy(t->device, -0.75f, tx, ty));
+    for (int64_t i = 0; i < n; i++) want[i] = (double)y[i] - 0.75 * (double)x[i];
+    ops_near_tensor(t, "axpy", ty, want, OPS_CLOSE);
+    OPS(lemoe_op_scale(t->device, 3.0f, tx));
+    for (int64_t i = 0; i < n; i++) want[i] = 3.0 * (double)x[i];
+    ops_near_tensor(t, "scale", tx, want, OPS_CLOSE);
+}
+
 void parity_elementwise(ops_test *t) {
     static const int64_t sizes[] = {0, 1, 7, 8, 33, 1000};
     for (int s = 0; s < 6; s++) {
-        int64_t n = sizes[s];
-        float *x = ops_random(t, n, 1.0), *y = ops_random(t, n, 1.0);
-        double *want = ops_array(t, n, sizeof *want);
-        lemoe_tensor tx = ops_tensor(t, x, n, 0, 0), ty = ops_tensor(t, y, n, 0, 0);
-        OPS(lemoe_op_axpy(t->device, -0.75f, tx, ty));
-        for (int64_t i = 0; i < n; i++) want[i] = (double)y[i] - 0.75 * (double)x[i];
-        ops_near_tensor(t, "axpy", ty, want, OPS_CLOSE);
-        OPS(lemoe_op_scale(t->device, 3.0f, tx));
-        for (int64_t i = 0; i < n; i++) want[i] = 3.0 * (double)x[i];
-        ops_near_tensor(t, "scale", tx, want, OPS_CLOSE);
-        silu_case(t, n);
+        vector_case(t, sizes[s]);
+        silu_case(t, sizes[s]);
     }
     for (int share = 0; share < 3; share++) {
         swiglu_case(t, 5, 13, share);
@@ -89,6 +92,22 @@ void parity_elementwise(ops_test *t) {
     lemoe_tensor x = ops_tensor(t, far, 4, 0, 0);
     OPS(lemoe_op_silu_fwd(t->device, x, x));
     ops_near_tensor(t, "silu_fwd far out", x, want, OPS_CLOSE);
+}
+
+/* An element that is left out, or done twice, is some 4e-4 of the norm. */
+void parity_large(ops_test *t) {
+    vector_case(t, OPS_LARGE);
+    silu_case(t, OPS_LARGE);
+    swiglu_case(t, 1, OPS_LARGE, 0);
+    float *values = ops_random(t, OPS_LARGE, 2.0);
+    uint16_t *narrow = ops_array(t, OPS_LARGE, sizeof *narrow);
+    lemoe_tensor half, back = ops_tensor(t, NULL, OPS_LARGE, 0, 0);
+    OPS(lemoe_arena_vector(t->arena, LEMOE_BF16, OPS_LARGE, &half));
+    OPS(lemoe_op_cast(t->device, ops_tensor(t, values, OPS_LARGE, 0, 0), half));
+    OPS(lemoe_op_cast(t->device, half, back));
+    lemoe_dtype_from_f32(LEMOE_BF16, values, OPS_LARGE, narrow);
+    lemoe_dtype_to_f32(LEMOE_BF16, narrow, OPS_LARGE, values);
+    ops_same(t, "to half and back", ops_get(t, back), values, sizeof *values * OPS_LARGE);
 }
 
 void parity_norm(ops_test *t) {
