@@ -85,6 +85,12 @@ bool cuda_host_off_device(const void *block, size_t n_bytes) {
     return !range || begin + n_bytes <= range || begin >= range + range_bytes;
 }
 
+bool cuda_host_in_block(const void *bytes, size_t n_bytes) {
+    const char *begin = static_cast<const char *>(bytes);
+    auto after = blocks.upper_bound(const_cast<char *>(begin));
+    return after != blocks.begin() && begin + n_bytes <= std::prev(after)->first + std::prev(after)->second;
+}
+
 cudaError_t cuda_host_queue(cudaStream_t stream, std::function<void()> work) {
     if (stream->is_capturing) {
         stream->recorded.push_back(std::move(work));

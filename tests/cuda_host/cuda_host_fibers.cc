@@ -37,6 +37,8 @@ alignas(256) unsigned char shared[SHARED_BYTES + CANARY_BYTES];
 const std::function<void()> *thread_body;
 const char *kernel_name;
 bool is_running;
+size_t n_shared;
+cuda_host_time now;
 
 } // namespace
 
@@ -95,6 +97,8 @@ static void resume(fiber *f) {
 }
 
 void *cuda_host_shared() { return shared; }
+size_t cuda_host_shared_bytes() { return n_shared; }
+cuda_host_time cuda_host_now() { return now; }
 int cuda_host_lane() { return (int)(current->index % WARP); }
 void __syncthreads() { leave(state::at_barrier); }
 
@@ -142,6 +146,8 @@ static void check_canary(size_t n_bytes) {
 
 static void run_block(unsigned n, size_t shared_bytes, bool is_descending) {
     prepare_shared(shared_bytes);
+    n_shared = shared_bytes;
+    now.block_began = ++now.phase;
     for (unsigned i = 0; i < n; i++) start(&fibers[i], i);
     for (unsigned w = 0; w < n / WARP; w++) warps[w].n_waiting = 0;
     for (;;) {
@@ -151,6 +157,7 @@ static void run_block(unsigned n, size_t shared_bytes, bool is_descending) {
         if (count(n, state::done) == n) break;
         if (at_barrier < n) cuda_host_die("%s: %u of %u threads wait at a barrier", kernel_name, at_barrier, n);
         for (unsigned i = 0; i < n; i++) fibers[i].now = state::ready;
+        now.phase++;
     }
     check_canary(shared_bytes);
 }
@@ -169,6 +176,7 @@ void cuda_host_run_grid(const char *kernel, dim3 grid, dim3 block, size_t shared
     blockDim = block;
     gridDim = grid;
     is_running = true;
+    now.launch_began = now.phase + 1;
     for (unsigned y = 0; y < grid.y; y++)
         for (unsigned x = 0; x < grid.x; x++) {
             blockIdx = dim3(x, y, 0);

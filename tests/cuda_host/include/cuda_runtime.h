@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <initializer_list>
 #include <tuple>
 
 #define __global__
@@ -30,12 +31,30 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 void cuda_host_launch(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
                       std::function<void()> body);
 
+/* What one thread does by the PTX of `kernel` (ptx/ptx.h), with a copy of the arguments; empty where none is wanted. */
+struct cuda_host_argument {
+    const void *value;
+    size_t n_bytes;
+};
+std::function<void()> cuda_host_ptx_thread(const char *name, const void *kernel,
+                                           std::initializer_list<cuda_host_argument> arguments);
+
 /* Arguments are evaluated and converted now, as a launch does. */
 template <typename... P, typename... A>
 void cuda_host_launch_with(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
                            cudaStream_t stream, A... arguments) {
     std::tuple<P...> kept(arguments...);
-    cuda_host_launch(name, grid, block, shared_bytes, stream, [kernel, kept] { std::apply(kernel, kept); });
+    std::function<void()> body = std::apply(
+        [&](const P &...value) {
+            return cuda_host_ptx_thread(name, reinterpret_cast<const void *>(kernel),
+                                        {
+                                            {&value, sizeof value}
+                                            ...
+            });
+        },
+        kept);
+    if (!body) body = [kernel, kept] { std::apply(kernel, kept); };
+    cuda_host_launch(name, grid, block, shared_bytes, stream, body);
 }
 #define CUDA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                    \
     cuda_host_launch_with(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
