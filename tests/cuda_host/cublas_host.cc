@@ -107,6 +107,6 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t transa, 
                  btype,
                  static_cast<float *>(c),
                  compute == CUBLAS_COMPUTE_32F_FAST_TF32};
-    (void)cuda_host_queue(handle->stream, [p] { multiply(p); });
+    (void)cuda_host_done(cuda_host_queue(handle->stream, {[p] { multiply(p); }, nullptr}));
     return CUBLAS_STATUS_SUCCESS;
 }

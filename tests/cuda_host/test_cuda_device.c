@@ -280,15 +280,39 @@ static void the_cpu_captures_nothing(void **state) {
     lemoe_device_close(cpu);
 }
 
-static void collectives_are_missing_by_name(void **state) {
+/* ---- collectives (those of several ranks: tests/parallel/parallel_direct.c) ---- */
+
+static void the_cpu_has_no_collectives(void **state) {
+    lemoe_device *cpu = NULL;
     lemoe_collective_id id = {{0}};
     lemoe_collective *collective = NULL;
     (void)state;
-    assert_false(lemoe_collective_offered(device));
-    assert_error(lemoe_collective_unique_id(device, &id), LEMOE_ERR_UNSUPPORTED, "device cuda has no collectives");
-    assert_error(lemoe_collective_open(device, &id, 0, 1, &collective), LEMOE_ERR_UNSUPPORTED, "no collectives");
-    lemoe_collective_abort(device, NULL);
-    lemoe_collective_close(device, NULL);
+    assert_ok(lemoe_device_open("cpu", 1, &cpu));
+    assert_false(lemoe_collective_offered(cpu));
+    assert_error(lemoe_collective_unique_id(cpu, &id), LEMOE_ERR_UNSUPPORTED, "device cpu has no collectives");
+    assert_error(lemoe_collective_open(cpu, &id, 0, 1, &collective), LEMOE_ERR_UNSUPPORTED, "no collectives");
+    lemoe_collective_abort(cpu, NULL);
+    lemoe_collective_close(cpu, NULL);
+    lemoe_device_close(cpu);
+}
+
+static void a_group_of_one_keeps_what_it_has(void **state) {
+    lemoe_tensor x = tensor(5, 3, 2.0f), y = tensor(5, 3, 0.0f), short_one = tensor(2, 2, 0.0f);
+    lemoe_collective_id id = {{0}};
+    lemoe_collective *group = NULL;
+    (void)state;
+    assert_true(lemoe_collective_offered(device));
+    assert_error(lemoe_collective_open(device, &id, 1, 1, &group), LEMOE_ERR_ARG, "rank 1 of 1");
+    assert_error(lemoe_collective_open(device, &id, 0, 1, &group), LEMOE_ERR_COMM, "does not connect rank 0 of 1");
+    assert_ok(lemoe_collective_unique_id(device, &id));
+    assert_ok(lemoe_collective_open(device, &id, 0, 1, &group));
+    assert_ok(lemoe_collective_allreduce(device, group, LEMOE_REDUCE_SUM, x));
+    assert_ok(lemoe_collective_allgather(device, group, x, y));
+    assert_ok(lemoe_collective_broadcast(device, group, 0, y));
+    assert_true(first_of(y) == 2.0f);
+    assert_error(lemoe_collective_allgather(device, group, x, short_one), LEMOE_ERR_SHAPE, "allgather");
+    assert_error(lemoe_collective_broadcast(device, group, 1, y), LEMOE_ERR_ARG, "from rank 1 of 1");
+    lemoe_collective_close(device, group);
 }
 
 /* ---- what the emulation catches ---- */
@@ -345,13 +369,14 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(devices_are_counted_and_told_apart),
         cmocka_unit_test(the_cpu_captures_nothing),
+        cmocka_unit_test(the_cpu_has_no_collectives),
         cmocka_unit_test_setup_teardown(memory_that_is_not_there, open_device, close_device),
         cmocka_unit_test_setup_teardown(what_was_uploaded_may_be_overwritten, open_device, close_device),
         cmocka_unit_test_setup_teardown(long_uploads_arrive, open_device, close_device),
         cmocka_unit_test_setup_teardown(planned_room_is_what_is_taken, open_device, close_device),
         cmocka_unit_test_setup_teardown(captured_work_runs_when_replayed, open_device, close_device),
         cmocka_unit_test_setup_teardown(what_cannot_be_captured_says_so, open_device, close_device),
-        cmocka_unit_test_setup_teardown(collectives_are_missing_by_name, open_device, close_device),
+        cmocka_unit_test_setup_teardown(a_group_of_one_keeps_what_it_has, open_device, close_device),
         cmocka_unit_test_setup_teardown(mistakes_end_the_process, open_device, close_device),
         cmocka_unit_test_setup_teardown(transfers_check_their_sides, open_device, close_device),
     };
