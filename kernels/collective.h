@@ -4,8 +4,12 @@
  * runner/comm decides which ranks form a group, carries the group's id between them, and is the only user.
  *
  * Everything but unique_id, abort and close is Collective: all ranks of the group call it in the same order, with equal
- * counts and types. Calls return when the work is queued; results are there for later operations and downloads, errors
- * of peers show up in lemoe_device_sync. Reductions have a fixed order for one group, layout and library version.
+ * counts and types. Calls return when the work is queued; results are there for later operations and downloads.
+ * Reductions have a fixed order for one group, layout and library version.
+ *
+ * What the library finds wrong with a peer while the host waits (upload, download, sync) is COMM there. Then, or where
+ * the library notices nothing, what was queued never ends and device memory cannot be freed: the process has to end,
+ * as after a broken MPI. A peer whose process ended is the launcher's affair: it ends the job.
  */
 #ifndef KERNELS_COLLECTIVE_H
 #define KERNELS_COLLECTIVE_H
@@ -40,9 +44,9 @@ lemoe_status lemoe_collective_allgather(lemoe_device *device, lemoe_collective *
 /* Collective. From rank root to all, in place. Errors: COMM. */
 lemoe_status lemoe_collective_broadcast(lemoe_device *device, lemoe_collective *collective, int root,
                                         lemoe_tensor x) LEMOE_MUST_CHECK;
-/* Local. Gives up what is under way, for a rank that cannot reach its team's next call; close it afterwards. */
+/* Local. Gives up a group that a peer could not open, after graphs that name it were destroyed; close it afterwards. */
 void lemoe_collective_abort(lemoe_device *device, lemoe_collective *collective);
-/* Collective but after abort. NULL is fine. */
+/* Collective but after abort, after graphs that name it were destroyed. NULL is fine. */
 void lemoe_collective_close(lemoe_device *device, lemoe_collective *collective);
 
 #ifdef __cplusplus

@@ -82,8 +82,8 @@ lemoe_status lemoe_device_download(lemoe_device *device, void *to_host, const vo
                                    size_t n_bytes) LEMOE_MUST_CHECK;
 lemoe_status lemoe_device_copy(lemoe_device *device, void *to, const void *from, size_t n_bytes) LEMOE_MUST_CHECK;
 lemoe_status lemoe_device_zero(lemoe_device *device, void *block, size_t n_bytes) LEMOE_MUST_CHECK;
-/* Local. Waits for all operations. Errors of operations that did not wait show up here, and in download: DEVICE, or ARG
- * where an operation met an index outside its tensor. */
+/* Local. Waits for all operations. Errors of operations that did not wait show up here, and in download: DEVICE, ARG
+ * where an operation met an index outside its tensor, or COMM for a collective that will never end (collective.h). */
 lemoe_status lemoe_device_sync(lemoe_device *device) LEMOE_MUST_CHECK;
 /* Local. Host memory that transfers fastest (pinned where the device has such a thing), not cleared;
  * freed before the device is closed. Freeing NULL is fine. Errors: NOMEM. */

@@ -7,6 +7,7 @@
 
 #include <cublas_v2.h>
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,10 +52,25 @@ static lemoe_status take_fault(cuda_state *state, int fault) {
                        fault > 0 && fault < CUDA_FAULT_COUNT ? texts[fault] : "an operation's unknown fault");
 }
 
+/* Waits for an event; NULL: for everything on the stream. A collective with a rank that is gone never ends, and a wait
+ * of the run time's would not either: where the device is in a group, the host looks at both in turn. */
+static lemoe_status await(cuda_state *state, cudaEvent_t event, const char *op) {
+    cudaError_t error = cudaErrorNotReady;
+    if (!state->groups) error = event ? cudaEventSynchronize(event) : cudaStreamSynchronize(state->stream);
+    while (error == cudaErrorNotReady) {
+        error = event ? cudaEventQuery(event) : cudaStreamQuery(state->stream);
+        if (error != cudaErrorNotReady) break;
+        (void)cudaGetLastError(); /* it is no error */
+        LEMOE_TRY(state->check_groups(state->groups));
+        (void)sched_yield();
+    }
+    return error == cudaSuccess ? LEMOE_OK : cuda_failed(__FILE__, __LINE__, op, error);
+}
+
 /* Waits for everything, and for errors that nobody waited for. */
 static lemoe_status wait(cuda_state *state) {
     CUDA_TRY(cudaMemcpyAsync(state->pinned, state->fault, sizeof(int), cudaMemcpyDeviceToHost, state->stream));
-    CUDA_TRY(cudaStreamSynchronize(state->stream));
+    LEMOE_TRY(await(state, NULL, "sync"));
     int fault = CUDA_FAULT_NONE;
     memcpy(&fault, state->pinned, sizeof fault);
     return take_fault(state, fault);
@@ -63,11 +79,9 @@ static lemoe_status wait(cuda_state *state) {
 lemoe_status cuda_launched(lemoe_device *device, const char *op) {
     cuda_state *state = device->state;
     cudaError_t error = cudaGetLastError();
-    if (error == cudaSuccess && state->waits_always && !state->is_capturing)
-        error = cudaStreamSynchronize(state->stream);
     LEMOE_CHECK(error == cudaSuccess, LEMOE_ERR_DEVICE, "%s: %s (%s)", op, cudaGetErrorString(error),
                 cudaGetErrorName(error));
-    return LEMOE_OK;
+    return state->waits_always && !state->is_capturing ? await(state, NULL, op) : LEMOE_OK;
 }
 
 /* ---- which there are ---- */
@@ -246,7 +260,7 @@ static lemoe_status retire_workspace(cuda_state *state) {
         *retired = (cuda_retired){state->workspace, state->retired};
         state->retired = retired;
     } else {
-        CUDA_TRY(cudaStreamSynchronize(state->stream));
+        LEMOE_TRY(await(state, NULL, "workspace"));
         CUDA_TRY(cudaFree(state->workspace));
     }
     state->workspace = NULL;
@@ -271,8 +285,7 @@ static lemoe_status cuda_reserve_workspace(lemoe_device *device, size_t n_bytes)
 static void cuda_release_workspace(lemoe_device *device) {
     cuda_state *state = cuda_state_of(device);
     if (state->n_graph > 0) return;
-    (void)cudaStreamSynchronize(state->stream);
-    free_workspace(state);
+    if (await(state, NULL, "workspace") == LEMOE_OK) free_workspace(state);
 }
 
 static size_t cuda_workspace_bytes(const lemoe_device *device) {
@@ -318,7 +331,7 @@ static lemoe_status upload_staged(cuda_state *state, char *to, const char *from,
         int i = state->next_stage;
         state->next_stage = (i + 1) % CUDA_N_STAGE;
         n = n_bytes - at < stage_bytes ? n_bytes - at : stage_bytes;
-        CUDA_TRY(cudaEventSynchronize(state->staged[i]));
+        LEMOE_TRY(await(state, state->staged[i], "upload"));
         memcpy(state->stage[i], from + at, n);
         CUDA_TRY(cudaMemcpyAsync(to + at, state->stage[i], n, cudaMemcpyHostToDevice, state->stream));
         CUDA_TRY(cudaEventRecord(state->staged[i], state->stream));
@@ -331,13 +344,14 @@ static lemoe_status cuda_upload(lemoe_device *device, void *to, const void *from
     LEMOE_TRY(cuda_not_captured(device, "upload"));
     if (!is_pinned(from_host)) return upload_staged(state, to, from_host, n_bytes);
     CUDA_TRY(cudaMemcpyAsync(to, from_host, n_bytes, cudaMemcpyHostToDevice, state->stream));
-    CUDA_TRY(cudaStreamSynchronize(state->stream));
-    return LEMOE_OK;
+    return await(state, NULL, "upload");
 }
 
 static lemoe_status cuda_download(lemoe_device *device, void *to_host, const void *from, size_t n_bytes) {
     cuda_state *state = cuda_state_of(device);
     LEMOE_TRY(cuda_not_captured(device, "download"));
+    if (state->groups && !is_pinned(to_host)) /* a copy to other memory waits inside the run time */
+        LEMOE_TRY(await(state, NULL, "download"));
     CUDA_TRY(cudaMemcpyAsync(to_host, from, n_bytes, cudaMemcpyDeviceToHost, state->stream));
     return wait(state);
 }
@@ -399,7 +413,7 @@ static lemoe_status cuda_replay(lemoe_device *device, lemoe_graph *graph) {
 
 static void cuda_graph_destroy(lemoe_device *device, lemoe_graph *graph) {
     cuda_state *state = cuda_state_of(device);
-    (void)cudaStreamSynchronize(state->stream);
+    (void)!await(state, NULL, "graph"); /* whoever waits next says so too */
     (void)cudaGraphExecDestroy((cudaGraphExec_t)graph);
     state->n_graph--;
 }

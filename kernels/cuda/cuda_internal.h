@@ -49,6 +49,8 @@ typedef struct cuda_state {
     char *stage[CUDA_N_STAGE];        /* pinned; pieces of uploads travel through them in turn */
     cudaEvent_t staged[CUDA_N_STAGE]; /* when the piece in it has left */
     int next_stage;
+    struct lemoe_collective *groups; /* open on this device, for whoever waits to look at */
+    lemoe_status (*check_groups)(const struct lemoe_collective *groups);
 } cuda_state;
 
 /* The device's state, made current for this thread. */

@@ -9,15 +9,21 @@
 #include <string.h>
 
 struct lemoe_collective {
-    ncclComm_t comm;
+    ncclComm_t comm; /* NULL: aborted, and freed by the library */
     int size;
-    bool is_gone; /* aborted: the library has freed it */
+    struct lemoe_collective *next; /* open on the same device */
 };
 
-#define NCCL_TRY(call)                                                                                                 \
+static lemoe_status failed(const char *file, int line, const char *what, ncclResult_t result) {
+    const char *reason = ncclGetLastError(NULL);
+    return lemoe_raise_at(file, line, LEMOE_ERR_COMM, "%s: %s%s%s", what, ncclGetErrorString(result),
+                          reason && *reason ? ": " : "", reason ? reason : "");
+}
+
+#define NCCL_TRY(what, call)                                                                                           \
     do {                                                                                                               \
         ncclResult_t nccl_result_ = (call);                                                                            \
-        LEMOE_CHECK(nccl_result_ == ncclSuccess, LEMOE_ERR_COMM, "%s: %s", #call, ncclGetErrorString(nccl_result_));   \
+        if (nccl_result_ != ncclSuccess) return failed(__FILE__, __LINE__, (what), nccl_result_);                      \
     } while (0)
 
 void cuda_collective_library(char *text, size_t text_bytes) {
@@ -44,11 +50,36 @@ static lemoe_status type_of(lemoe_tensor x, ncclDataType_t *out) {
     return LEMOE_OK;
 }
 
+/* ---- groups of a device ---- */
+
+/* Errors of peers: what was queued will then never end. Nothing is aborted: the library would first wait until no
+ * captured graph names the communicator, and the process has to end anyway. */
+static lemoe_status check_groups(const lemoe_collective *groups) {
+    for (const lemoe_collective *group = groups; group; group = group->next) {
+        ncclResult_t error = ncclSuccess;
+        NCCL_TRY("errors of a group", ncclCommGetAsyncError(group->comm, &error));
+        if (error != ncclSuccess) return failed(__FILE__, __LINE__, "a collective will never end", error);
+    }
+    return LEMOE_OK;
+}
+
+static void enter(cuda_state *state, lemoe_collective *group) {
+    group->next = state->groups;
+    state->groups = group;
+    state->check_groups = check_groups;
+}
+
+static void leave(cuda_state *state, const lemoe_collective *group) {
+    lemoe_collective **at = &state->groups;
+    while (*at && *at != group) at = &(*at)->next;
+    if (*at) *at = group->next;
+}
+
 static lemoe_status nccl_unique_id(lemoe_device *device, lemoe_collective_id *out) {
     ncclUniqueId id;
     _Static_assert(sizeof id.internal == LEMOE_COLLECTIVE_ID_BYTES, "an id is handed on as it is");
     (void)cuda_state_of(device);
-    NCCL_TRY(ncclGetUniqueId(&id));
+    NCCL_TRY("an id", ncclGetUniqueId(&id));
     memcpy(out->bytes, id.internal, sizeof id.internal);
     return LEMOE_OK;
 }
@@ -57,16 +88,18 @@ static lemoe_status nccl_open(lemoe_device *device, const lemoe_collective_id *i
                               lemoe_collective **out) {
     ncclUniqueId own;
     lemoe_collective *collective = NULL;
-    (void)cuda_state_of(device);
+    cuda_state *state = cuda_state_of(device);
     memcpy(own.internal, id->bytes, sizeof own.internal);
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *collective, &collective));
     collective->size = size;
     ncclResult_t result = ncclCommInitRank(&collective->comm, size, own, rank);
     if (result != ncclSuccess) {
+        char what[64];
+        (void)snprintf(what, sizeof what, "NCCL does not connect rank %d of %d", rank, size);
         lemoe_mem_free(collective);
-        return lemoe_raise(LEMOE_ERR_COMM, "NCCL does not connect rank %d of %d: %s", rank, size,
-                           ncclGetErrorString(result));
+        return failed(__FILE__, __LINE__, what, result);
     }
+    enter(state, collective);
     *out = collective;
     return LEMOE_OK;
 }
@@ -77,9 +110,9 @@ static lemoe_status nccl_allreduce(lemoe_device *device, lemoe_collective *colle
                                    lemoe_tensor x) {
     ncclDataType_t type = ncclFloat32;
     LEMOE_TRY(type_of(x, &type));
-    NCCL_TRY(ncclAllReduce(x.data, x.data, (size_t)lemoe_tensor_count(&x), type,
-                           reduction == LEMOE_REDUCE_MAX ? ncclMax : ncclSum, collective->comm,
-                           cuda_state_of(device)->stream));
+    NCCL_TRY("allreduce", ncclAllReduce(x.data, x.data, (size_t)lemoe_tensor_count(&x), type,
+                                        reduction == LEMOE_REDUCE_MAX ? ncclMax : ncclSum, collective->comm,
+                                        cuda_state_of(device)->stream));
     return LEMOE_OK;
 }
 
@@ -87,28 +120,28 @@ static lemoe_status nccl_allgather(lemoe_device *device, lemoe_collective *colle
                                    lemoe_tensor out) {
     ncclDataType_t type = ncclFloat32;
     LEMOE_TRY(type_of(x, &type));
-    NCCL_TRY(ncclAllGather(x.data, out.data, (size_t)lemoe_tensor_count(&x), type, collective->comm,
-                           cuda_state_of(device)->stream));
+    NCCL_TRY("allgather", ncclAllGather(x.data, out.data, (size_t)lemoe_tensor_count(&x), type, collective->comm,
+                                        cuda_state_of(device)->stream));
     return LEMOE_OK;
 }
 
 static lemoe_status nccl_broadcast(lemoe_device *device, lemoe_collective *collective, int root, lemoe_tensor x) {
     ncclDataType_t type = ncclFloat32;
     LEMOE_TRY(type_of(x, &type));
-    NCCL_TRY(ncclBroadcast(x.data, x.data, (size_t)lemoe_tensor_count(&x), type, root, collective->comm,
-                           cuda_state_of(device)->stream));
+    NCCL_TRY("broadcast", ncclBroadcast(x.data, x.data, (size_t)lemoe_tensor_count(&x), type, root, collective->comm,
+                                        cuda_state_of(device)->stream));
     return LEMOE_OK;
 }
 
 static void nccl_abort(lemoe_device *device, lemoe_collective *collective) {
-    (void)cuda_state_of(device);
-    if (!collective->is_gone) (void)ncclCommAbort(collective->comm);
-    collective->is_gone = true;
+    leave(cuda_state_of(device), collective);
+    if (collective->comm) (void)ncclCommAbort(collective->comm);
+    collective->comm = NULL;
 }
 
 static void nccl_close(lemoe_device *device, lemoe_collective *collective) {
-    (void)cuda_state_of(device);
-    if (!collective->is_gone) (void)ncclCommDestroy(collective->comm);
+    leave(cuda_state_of(device), collective);
+    if (collective->comm) (void)ncclCommDestroy(collective->comm);
     lemoe_mem_free(collective);
 }
 

@@ -225,7 +225,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 static cudaError_t query(const std::vector<node_ptr> &wanted) {
     run_some(wanted);
-    return are_done(wanted) ? cudaSuccess : cudaErrorNotReady;
+    if (are_done(wanted)) return cudaSuccess;
+    doze();
+    return cuda_host_done(cudaErrorNotReady); /* which cudaGetLastError gives as well */
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
