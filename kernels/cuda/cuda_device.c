@@ -58,10 +58,10 @@ static lemoe_status await(cuda_state *state, cudaEvent_t event, const char *op) 
     cudaError_t error = cudaErrorNotReady;
     if (!state->groups) error = event ? cudaEventSynchronize(event) : cudaStreamSynchronize(state->stream);
     while (error == cudaErrorNotReady) {
+        LEMOE_TRY(state->check_groups(state->groups));
         error = event ? cudaEventQuery(event) : cudaStreamQuery(state->stream);
         if (error != cudaErrorNotReady) break;
         (void)cudaGetLastError(); /* it is no error */
-        LEMOE_TRY(state->check_groups(state->groups));
         (void)sched_yield();
     }
     return error == cudaSuccess ? LEMOE_OK : cuda_failed(__FILE__, __LINE__, op, error);
