@@ -1,9 +1,15 @@
 /*
- * Tensors of a device whose memory the host cannot touch (tests/wall), between ranks: staged through the host where
- * ranks share a device, or directly where each has its own and devices have collectives - here a table of their own
- * that stands for NCCL's and moves the bytes behind the wall by MPI. Sums are of whole numbers, so equality is exact.
+ * Tensors of a device whose memory the host cannot touch, between ranks: staged through the host where ranks share a
+ * device, or directly where each has its own and devices have collectives. Sums are of whole numbers, so equality is
+ * exact.
+ *
+ *     parallel_transport           behind the wall (tests/wall), with a table of collectives that stands for NCCL's,
+ * moves the bytes by MPI, and counts parallel_transport cuda      on the emulated devices of LEMOE_CUDA_MODULE, one a
+ * rank, with NCCL's own code parallel_transport abandon   there as well: the last rank gives up where the others wait
+ * for it; ends with status 2
  */
 #include "kernels/base/mem.h"
+#include "kernels/collective.h"
 #include "kernels/ops_table.h"
 #include "tests/parallel/parallel.h"
 #include "tests/wall/wall.h"
@@ -80,25 +86,37 @@ static const lemoe_collective_ops fake_ops = {
 
 enum { N = 1000 };
 
+static double sum_of_ranks(const parallel *p) { return p->size * (p->size + 1) / 2.0; }
+
 /* x[i] = (i % 100) (rank + 1): sums and maxima are whole numbers. */
+static void fill(parallel *p, lemoe_device *device, float *x) {
+    float host[N];
+    for (int i = 0; i < N; i++) host[i] = (float)((i % 100) * (p->rank + 1));
+    PAR(p, lemoe_device_upload(device, x, host, sizeof host));
+}
+
+static bool is_scaled(parallel *p, lemoe_device *device, const float *x, double factor) {
+    float host[N];
+    PAR(p, lemoe_device_download(device, host, x, sizeof host));
+    for (int i = 0; i < N; i++)
+        if ((double)host[i] != (i % 100) * factor) return false;
+    return true;
+}
+
 static void reduce_and_check(parallel *p, lemoe_device *device, const char *transport) {
-    float *x = NULL, host[N];
-    double total = 0;
-    for (int r = 0; r < p->size; r++) total += r + 1;
+    float *x = NULL;
+    bool is_walled = strcmp(lemoe_device_kind(device), "cpu") == 0;
     (void)parallel_check(p, strcmp(lemoe_comm_transport_name(p->world), transport) == 0, "by %s, not %s",
                          lemoe_comm_transport_name(p->world), transport);
-    PAR(p, lemoe_device_alloc(device, sizeof host, (void **)&x));
+    PAR(p, lemoe_device_alloc(device, N * sizeof *x, (void **)&x));
     for (int max = 0; max < 2; max++) {
         lemoe_tensor t = lemoe_tensor_1d(x, LEMOE_F32, N);
-        bool holds = true;
-        for (int i = 0; i < N; i++) host[i] = (float)((i % 100) * (p->rank + 1));
-        PAR(p, lemoe_device_upload(device, x, host, sizeof host));
+        fill(p, device, x);
         wall_count = (wall_counts){0};
         PAR(p, max ? lemoe_comm_device_max(p->world, t) : lemoe_comm_device_sum(p->world, t));
-        CHECK(p, (wall_count.n_upload + wall_count.n_download > 0) == (strcmp(transport, "staged") == 0));
-        PAR(p, lemoe_device_download(device, host, x, sizeof host));
-        for (int i = 0; i < N; i++) holds = holds && (double)host[i] == (i % 100) * (max ? (double)p->size : total);
-        CHECK(p, holds);
+        bool is_staged = wall_count.n_upload + wall_count.n_download > 0;
+        CHECK(p, !is_walled || is_staged == (strcmp(transport, "staged") == 0));
+        CHECK(p, is_scaled(p, device, x, max ? (double)p->size : sum_of_ranks(p)));
         PAR(p, lemoe_comm_device_sum(p->world, lemoe_tensor_1d(x, LEMOE_F32, 0)));
     }
     lemoe_tensor wrong = lemoe_tensor_1d(x, LEMOE_BF16, N);
@@ -139,16 +157,92 @@ static void direct(parallel *p, lemoe_device *device) {
     lemoe_comm_detach(p->world);
 }
 
-int main(int argc, char **argv) {
-    parallel p;
+/* ---- emulated devices ---- */
+
+/* A reduction in a graph: every replay reduces what is there then. */
+static void replay_and_check(parallel *p, lemoe_device *device) {
+    float *x = NULL;
+    double factor = 1;
+    lemoe_graph *graph = NULL;
+    CHECK(p, lemoe_comm_stays_on_device(p->world));
+    PAR(p, lemoe_device_alloc(device, N * sizeof *x, (void **)&x));
+    fill(p, device, x);
+    PAR(p, lemoe_device_capture_begin(device));
+    PAR(p, lemoe_comm_device_sum(p->world, lemoe_tensor_1d(x, LEMOE_F32, N)));
+    PAR(p, lemoe_device_capture_end(device, &graph));
+    for (int i = 0; i < 4; i++) {
+        PAR(p, lemoe_graph_replay(device, graph));
+        factor = i == 0 ? sum_of_ranks(p) : factor * p->size;
+        CHECK(p, is_scaled(p, device, x, p->size == 1 ? p->rank + 1 : factor));
+    }
+    lemoe_graph_destroy(device, graph);
+    lemoe_device_free(device, x);
+}
+
+static lemoe_device *own_device(const parallel *p, lemoe_device_info *info) {
     lemoe_device *device = NULL;
-    parallel_open(&p, &argc, &argv);
-    PAR(&p, lemoe_device_open("cpu", 1, &device));
-    staged(&p, device);
+    PAR(p, lemoe_device_describe("cuda", p->rank, info));
+    PAR(p, lemoe_device_open_at("cuda", p->rank, 1, &device));
+    return device;
+}
+
+static void emulated(parallel *p) {
+    lemoe_device_info own, first;
+    lemoe_device *device = own_device(p, &own), *shared = NULL;
+    PAR(p, lemoe_device_describe("cuda", 0, &first));
+    PAR(p, lemoe_device_open_at("cuda", 0, 1, &shared));
+    CHECK(p, lemoe_collective_offered(device));
+    PAR(p, lemoe_comm_attach(p->world, device, own.id));
+    reduce_and_check(p, device, p->size == 1 ? "host" : "direct");
+    replay_and_check(p, device);
+    lemoe_comm_detach(p->world);
+    PAR(p, lemoe_comm_attach(p->world, shared, first.id)); /* collectives, but one device for all */
+    reduce_and_check(p, shared, p->size == 1 ? "host" : "staged");
+    lemoe_comm_detach(p->world);
+    if (p->size > 1) { /* two ranks say that they have devices of their own, and have not */
+        bool is_wrong = p->rank == p->size - 1;
+        CHECK(p, lemoe_comm_attach(p->world, is_wrong ? shared : device, own.id) == LEMOE_ERR_COMM);
+        CHECK(p, strstr(lemoe_error_message(), "Duplicate GPU") != NULL);
+    }
+    PAR(p, lemoe_comm_attach(p->world, device, own.id));
+    reduce_and_check(p, device, p->size == 1 ? "host" : "direct");
+    lemoe_comm_detach(p->world);
+    lemoe_device_close(shared);
+    lemoe_device_close(device);
+}
+
+/* The others have queued their part, and the host waits for the device. */
+static void abandon(parallel *p) {
+    lemoe_device_info own;
+    lemoe_device *device = own_device(p, &own);
+    float *x = NULL;
+    PAR(p, lemoe_comm_attach(p->world, device, own.id));
+    PAR(p, lemoe_device_alloc(device, N * sizeof *x, (void **)&x));
+    fill(p, device, x);
+    lemoe_status status = p->rank == p->size - 1 ? lemoe_raise(LEMOE_ERR_IO, "the disk is full")
+                                                 : lemoe_comm_device_sum(p->world, lemoe_tensor_1d(x, LEMOE_F32, N));
+    if (status == LEMOE_OK) status = lemoe_device_sync(device);
+    PAR(p, lemoe_comm_keep_step(p->world, status));
+}
+
+/* ---- behind the wall ---- */
+
+static void walled(parallel *p) {
+    lemoe_device *device = NULL;
+    PAR(p, lemoe_device_open("cpu", 1, &device));
+    staged(p, device);
     lemoe_backend with_collectives = *device->backend;
     with_collectives.collective = &fake_ops;
     device->backend = &with_collectives;
-    direct(&p, device);
+    direct(p, device);
     lemoe_device_close(device);
+}
+
+int main(int argc, char **argv) {
+    parallel p;
+    parallel_open(&p, &argc, &argv);
+    if (argc == 1) walled(&p);
+    if (argc > 1 && strcmp(argv[1], "cuda") == 0) emulated(&p);
+    if (argc > 1 && strcmp(argv[1], "abandon") == 0) abandon(&p);
     return parallel_close(&p);
 }

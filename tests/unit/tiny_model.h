@@ -160,12 +160,17 @@ static inline const char *tiny_device_kind(void) {
     return kind ? kind : "cpu";
 }
 
-/* Collective on comm. Opens the folder's model in a storage type. */
+/* Collective on comm. Opens the folder's model in a storage type; ranks have devices of their own where there are
+ * enough. */
 static inline lemoe_status tiny_world_open(const char *folder, const tiny_shape *shape, lemoe_dtype dtype,
                                            lemoe_comm *comm, tiny_world *w) {
+    lemoe_device_info info;
+    int n = 0;
     *w = (tiny_world){.comm = comm};
-    LEMOE_TRY(lemoe_device_open(tiny_device_kind(), 1, &w->device));
-    LEMOE_TRY(lemoe_comm_attach(comm, w->device, ""));
+    LEMOE_TRY(lemoe_device_count(tiny_device_kind(), &n));
+    LEMOE_TRY(lemoe_device_describe(tiny_device_kind(), lemoe_comm_rank(comm) % n, &info));
+    LEMOE_TRY(lemoe_device_open_at(tiny_device_kind(), lemoe_comm_rank(comm) % n, 1, &w->device));
+    LEMOE_TRY(lemoe_comm_attach(comm, w->device, info.id));
     LEMOE_TRY(lemoe_arena_create(w->device, 1 << 20, &w->arena));
     lemoe_llama_args args = {folder, dtype, w->device, comm};
     LEMOE_TRY(lemoe_llama_open(&args, &w->model));
