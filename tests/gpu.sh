@@ -142,14 +142,16 @@ rerun() {
 }
 # Both ranks on the first card: what they reduce travels through the host.
 staged() { CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES%%,*} launch staged 2 parallel.tensor=2 --device cuda && alike 10 0.02 first/out staged; }
-between_cards() { launch cards 2 parallel.tensor=2 --device cuda && alike 10 0.02 first/out cards; }
+between_cards() {
+    launch cards 2 parallel.tensor=2 --device cuda && grep 'reductions direct' cards/runs/*/run.log && alike 10 0.02 first/out cards
+}
 
 export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0,1}
 if check "world: CPU against CUDA, fp32" world_fp32; then
     check "world: twice the same" rerun
     check "world: 2 ranks on one card" staged
     if ((emulated)); then
-        skip "world: 2 ranks, NCCL" "emulated: no NCCL"
+        LEMOE_CUDA_HOST_DEVICES=2 check "world: 2 ranks, NCCL" between_cards
     elif (($(nvidia-smi -L 2>/dev/null | wc -l) < 2)); then
         skip "world: 2 ranks, NCCL" "needs two GPUs"
     else

@@ -171,6 +171,9 @@ lemoe_status run_create_evaluators(run *r) { return agree(r, create_evaluators_h
 static lemoe_status record(run *r) {
     lemoe_log(LEMOE_LOG_INFO, "%s: order of editing by planner %s, %s", r->args->run_id, r->config->order.planner,
               r->stream.plan_was_kept ? "prepared beforehand" : "worked out by the team");
+    if (lemoe_comm_size(r->world->comm) > 1)
+        lemoe_log(LEMOE_LOG_INFO, "%s: team of %d, reductions %s", r->args->run_id, lemoe_comm_size(r->world->comm),
+                  lemoe_comm_transport_name(r->world->comm));
     LEMOE_TRY(r->loaded ? lemoe_results_go_on(r->results) : lemoe_results_start_over(r->results));
     LEMOE_TRY(lemoe_run_record_provenance(r->results, r->args, r->hosts));
     LEMOE_TRY(lemoe_run_record_stream(r->results, r->world, &r->stream));

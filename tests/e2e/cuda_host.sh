@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# cuda_host.sh PROGRAM MODULE: whole runs on the CUDA module's kernels, emulated on the CPU (tests/cuda_host). One rank,
-# and two that share the device, so that their reductions pass through the host: scores and routes are the CPU's but
-# for near-ties, NLLs within the limits of compare_ranks.py; the same command gives the same bits; what does not fit
-# the device's memory fails by itself.
+# cuda_host.sh PROGRAM MODULE: whole runs on the CUDA module's kernels, emulated on the CPU (tests/cuda_host). One rank;
+# two that share the device, so that their reductions pass through the host; two with a device each, which reduce
+# directly, in captured graphs too: scores and routes are the CPU's but for near-ties, NLLs within the limits of
+# compare_ranks.py; the same command gives the same bits, whatever the order of streams, also after a rank was killed;
+# what does not fit the device's memory fails by itself.
 set -euo pipefail
 module=$(realpath "$2")
 . "$(dirname "$0")/common.sh"
@@ -26,13 +27,52 @@ check_devices "sweep.h5 of a launch names another device"
 check_devices "sweep.h5 of --republish names another device"
 on cuda 2 staged
 grep -q 'devices: rank 0 on GPU 0, rank 1 on GPU 0' log || fail "no line about the devices: $(cat log)"
+reduced() { # FOLDER WORD: how a team's tensors were reduced, as its runs say
+    local n
+    n=$(grep -l ": team of 2, reductions $2\$" "$1"/runs/*/run.log | wc -l)
+    [ "$n" = "${#methods[@]}" ] || fail "$1: not all reductions are $2"
+}
+reduced staged staged
+export LEMOE_CUDA_HOST_DEVICES=2
+LEMOE_CUDA_HOST_ORDER=held on cuda 2 direct
+grep -q 'devices: rank 0 on GPU 0, rank 1 on GPU 1' log || fail "no line about the devices: $(cat log)"
+reduced direct direct
+
+# A rank with a device of its own is killed while it trains: its peer waits in a collective and ends with it, nothing of
+# them is left, and the same command goes on to the same bits.
+export OMPI_MCA_btl_vader_backing_directory=$work
+LEMOE_CUDA_MODULE=$module LEMOE_CUDA_HOST_ORDER=ahead mpirun -n 2 "$program" "$quickstart" "${tiny[@]}" --device cuda \
+    parallel.tensor=2 output.dir=killed >table 2>killed.log </dev/null &
+launch=$!
+: >>killed.log
+until grep -q 'batch 1 of 2' killed.log; do
+    kill -0 "$launch" || fail "no first batch: $(cat killed.log)"
+    sleep 0.2
+done
+mapfile -t ranks < <(pgrep -P "$launch")
+[ "${#ranks[@]}" = 2 ] || fail "${#ranks[@]} ranks, not 2"
+kill -9 "${ranks[1]}"
+began=$SECONDS status=0
+wait "$launch" || status=$?
+[ "$status" != 0 ] && ((SECONDS - began < 30)) || fail "exit status $status after $((SECONDS - began)) s, with a dead rank"
+for rank in "${ranks[@]}"; do # nothing but zombies, where nobody reaps them
+    for ((i = 0; i < 50; i++)); do grep -q '^State:[^Z]*$' "/proc/$rank/status" 2>/dev/null && sleep 0.1 || break; done
+    ((i < 50)) || fail "rank $rank is left behind"
+done
+LEMOE_CUDA_HOST_ORDER=ahead on cuda 2 killed
+unset LEMOE_CUDA_HOST_DEVICES
+
 on cuda 1 again
+same() { # FOLDER FOLDER METHOD WHAT: but for their names
+    "$python" "$here/compare_h5.py" --ignore-attribute config_yaml "$(run_file "$1" "$3")" "$(run_file "$2" "$3")" ||
+        fail "$3: $4"
+}
 for method in "${methods[@]}"; do
-    for folder in cuda staged; do
+    for folder in cuda staged direct; do
         "$python" "$here/compare_ranks.py" "$(run_file cpu "$method")" "$(run_file "$folder" "$method")"
     done
-    "$python" "$here/compare_h5.py" --ignore-attribute config_yaml "$(run_file cuda "$method")" \
-        "$(run_file again "$method")" || fail "$method: two runs of one command differ" # their folders do as well
+    same cuda again "$method" "two runs of one command differ"
+    same direct killed "$method" "a run that lost a rank differs"
 done
 
 # Where routes are chosen in the step, it is replayed around that choice.
@@ -84,4 +124,4 @@ LEMOE_CUDA_MODULE=$module LEMOE_CUDA_HOST_DEVICES=0 "$program" "$quickstart" --d
 [ "$status" = 1 ] && [ ! -e nothing ] && [ "$(wc -l <log)" = 1 ] || fail "exit status $status without a device: $(cat log)"
 LEMOE_CUDA_MODULE=$module LEMOE_CUDA_HOST_DEVICES=0 "$program" "$quickstart" --dry-run output.dir=nothing >table 2>log </dev/null
 grep -q 'device: the CPU, as there is no GPU: ' table log || fail "auto does not say what it took: $(cat table log)"
-echo "cuda_host: ${#methods[@]} runs on 1 and 2 ranks"
+echo "cuda_host: ${#methods[@]} runs on 1 and 2 ranks, on 1 and 2 devices"
