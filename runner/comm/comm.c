@@ -62,8 +62,14 @@ lemoe_status lemoe_comm_keep_step(lemoe_comm *comm, lemoe_status status) {
 
 enum { AGREED_MESSAGE_BYTES = 1024 };
 
+/* Whether work that other ranks take part in is on the device, and will never end. */
+static bool is_stuck(const lemoe_comm *comm, lemoe_status local) {
+    return local == LEMOE_ERR_COMM && comm->transport_state && comm->transport->stays_on_device;
+}
+
 lemoe_status lemoe_comm_agree(lemoe_comm *comm, lemoe_status local) {
     if (comm->size == 1) return local;
+    if (is_stuck(comm, local)) return lemoe_comm_keep_step(comm, local);
     /* one reduction in the common case: the lowest failing rank, as the largest of (size - rank) over failing ranks */
     int32_t failing = local == LEMOE_OK ? 0 : comm->size - comm->rank;
     LEMOE_TRY(lemoe_comm_allreduce_max(comm, lemoe_tensor_1d(&failing, LEMOE_I32, 1)));

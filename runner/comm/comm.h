@@ -63,7 +63,8 @@ lemoe_status lemoe_comm_device_max(lemoe_comm *comm, lemoe_tensor x) LEMOE_MUST_
 
 /* Collective. All ranks pass their local status; all get the same: OK when every one is OK, else the code of the lowest
  * failing rank, with that rank's message recorded on all ("rank 2: ..."; the first rank's, which is everybody's where
- * all ranks fail alike, as it is). How a team leaves together. */
+ * all ranks fail alike, as it is). How a team leaves together. But COMM of a rank whose device reduces directly ends
+ * the job: what is on the device never ends, so that nothing there could be closed. */
 lemoe_status lemoe_comm_agree(lemoe_comm *comm, lemoe_status local) LEMOE_MUST_CHECK;
 /* Local. Every function with collectives inside ends with this, around the status of its work: a rank that failed
  * between two of them cannot reach its team's next agreement, and the others would wait for it for ever. So with more

@@ -113,7 +113,7 @@ bool is_lost() {
 
 /* Whether all is done; false: it never will be. */
 bool finish(const std::vector<node_ptr> &wanted) {
-    double limit = (double)cuda_host_setting("LEMOE_CUDA_HOST_SECONDS", 60), began = seconds();
+    double limit = (double)cuda_host_setting("LEMOE_CUDA_HOST_SECONDS", 300), began = seconds();
     for (;;) {
         run_some(wanted);
         if (are_done(wanted)) return true;

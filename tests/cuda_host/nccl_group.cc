@@ -59,7 +59,7 @@ static double seconds() {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-static double longest_wait() { return (double)cuda_host_setting("LEMOE_CUDA_HOST_SECONDS", 60); }
+static double longest_wait() { return (double)cuda_host_setting("LEMOE_CUDA_HOST_SECONDS", 300); }
 
 /* ---- how they meet: whoever made the id hands the memory to the others through a socket of that name ---- */
 

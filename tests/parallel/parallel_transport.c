@@ -3,10 +3,10 @@
  * device, or directly where each has its own and devices have collectives. Sums are of whole numbers, so equality is
  * exact.
  *
- *     parallel_transport           behind the wall (tests/wall), with a table of collectives that stands for NCCL's,
- * moves the bytes by MPI, and counts parallel_transport cuda      on the emulated devices of LEMOE_CUDA_MODULE, one a
- * rank, with NCCL's own code parallel_transport abandon   there as well: the last rank gives up where the others wait
- * for it; ends with status 2
+ *     parallel_transport           behind the wall (tests/wall), with collectives that stand for NCCL's
+ *     parallel_transport cuda      on the emulated devices of LEMOE_CUDA_MODULE, one a rank
+ *     parallel_transport abandon   there: the last rank gives up where the others wait for it
+ *     parallel_transport broken    there: it leaves the group that the others still use; both end with status 2
  */
 #include "kernels/base/mem.h"
 #include "kernels/collective.h"
@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- a device's collectives ---- */
+/* ---- a device's collectives: they count, and move the bytes by MPI ---- */
 
 struct lemoe_collective {
     int rank, size;
@@ -211,18 +211,38 @@ static void emulated(parallel *p) {
     lemoe_device_close(device);
 }
 
-/* The others have queued their part, and the host waits for the device. */
+/* A reduction that the last rank takes no part in: the others have queued it, and the host waits for the device. */
+static lemoe_status reduce_without_the_last(parallel *p, lemoe_device *device, lemoe_status (*instead)(parallel *p)) {
+    float *x = NULL;
+    PAR(p, lemoe_device_alloc(device, N * sizeof *x, (void **)&x));
+    fill(p, device, x);
+    if (p->rank == p->size - 1) return instead(p);
+    LEMOE_TRY(lemoe_comm_device_sum(p->world, lemoe_tensor_1d(x, LEMOE_F32, N)));
+    return lemoe_device_sync(device);
+}
+
+static lemoe_status fail_alone(parallel *p) {
+    (void)p;
+    return lemoe_raise(LEMOE_ERR_IO, "the disk is full");
+}
+
+static lemoe_status leave_early(parallel *p) {
+    lemoe_comm_detach(p->world);
+    return LEMOE_OK;
+}
+
 static void abandon(parallel *p) {
     lemoe_device_info own;
     lemoe_device *device = own_device(p, &own);
-    float *x = NULL;
     PAR(p, lemoe_comm_attach(p->world, device, own.id));
-    PAR(p, lemoe_device_alloc(device, N * sizeof *x, (void **)&x));
-    fill(p, device, x);
-    lemoe_status status = p->rank == p->size - 1 ? lemoe_raise(LEMOE_ERR_IO, "the disk is full")
-                                                 : lemoe_comm_device_sum(p->world, lemoe_tensor_1d(x, LEMOE_F32, N));
-    if (status == LEMOE_OK) status = lemoe_device_sync(device);
-    PAR(p, lemoe_comm_keep_step(p->world, status));
+    PAR(p, lemoe_comm_keep_step(p->world, reduce_without_the_last(p, device, fail_alone)));
+}
+
+static void break_apart(parallel *p) {
+    lemoe_device_info own;
+    lemoe_device *device = own_device(p, &own);
+    PAR(p, lemoe_comm_attach(p->world, device, own.id));
+    PAR(p, lemoe_comm_agree(p->world, reduce_without_the_last(p, device, leave_early)));
 }
 
 /* ---- behind the wall ---- */
@@ -244,5 +264,6 @@ int main(int argc, char **argv) {
     if (argc == 1) walled(&p);
     if (argc > 1 && strcmp(argv[1], "cuda") == 0) emulated(&p);
     if (argc > 1 && strcmp(argv[1], "abandon") == 0) abandon(&p);
+    if (argc > 1 && strcmp(argv[1], "broken") == 0) break_apart(&p);
     return parallel_close(&p);
 }
