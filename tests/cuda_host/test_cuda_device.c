@@ -311,6 +311,8 @@ static void a_group_of_one_keeps_what_it_has(void **state) {
     assert_ok(lemoe_collective_broadcast(device, group, 0, y));
     assert_true(first_of(y) == 2.0f);
     assert_error(lemoe_collective_allgather(device, group, x, short_one), LEMOE_ERR_SHAPE, "allgather");
+    lemoe_tensor on_host = lemoe_tensor_1d(&id, LEMOE_F32, 2);
+    assert_error(lemoe_collective_broadcast(device, group, 0, on_host), LEMOE_ERR_COMM, "not memory of the device");
     assert_error(lemoe_collective_broadcast(device, group, 1, y), LEMOE_ERR_ARG, "from rank 1 of 1");
     lemoe_collective_close(device, group);
 }

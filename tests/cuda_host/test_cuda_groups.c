@@ -133,6 +133,40 @@ static bool every_collective(seat *s) {
     return true;
 }
 
+/* ---- every type: small whole numbers, which each of them holds ---- */
+
+enum { SHORT = 16 };
+
+static void write_typed(lemoe_dtype type, double factor, void *out) {
+    float as_float[SHORT];
+    for (int i = 0; i < SHORT; i++) {
+        double value = i % 8 * factor;
+        as_float[i] = (float)value;
+        if (type == LEMOE_F64) ((double *)out)[i] = value;
+        if (type == LEMOE_I32) ((int32_t *)out)[i] = (int32_t)value;
+        if (type == LEMOE_I64) ((int64_t *)out)[i] = (int64_t)value;
+    }
+    if (type == LEMOE_F32 || type == LEMOE_BF16 || type == LEMOE_F16) lemoe_dtype_from_f32(type, as_float, SHORT, out);
+}
+
+static bool every_type(seat *s) {
+    HOLDS(s->group);
+    for (int type = 0; type < LEMOE_DTYPE_COUNT; type++) {
+        for (int max = 0; max < 2; max++) {
+            double expected[SHORT], found[SHORT];
+            lemoe_tensor x = lemoe_tensor_1d(s->all.data, (lemoe_dtype)type, SHORT);
+            write_typed(x.dtype, s->rank + 1, found);
+            write_typed(x.dtype, max ? s->size : sum_of_ranks(s), expected);
+            HOLDS(lemoe_device_upload(s->device, x.data, found, lemoe_tensor_bytes(&x)) == LEMOE_OK);
+            HOLDS(lemoe_collective_allreduce(s->device, s->group, max ? LEMOE_REDUCE_MAX : LEMOE_REDUCE_SUM, x) ==
+                  LEMOE_OK);
+            HOLDS(lemoe_device_download(s->device, found, x.data, lemoe_tensor_bytes(&x)) == LEMOE_OK);
+            HOLDS(memcmp(found, expected, lemoe_tensor_bytes(&x)) == 0);
+        }
+    }
+    return true;
+}
+
 /* y = x + the sum of x, then x is doubled: twice a replay with a collective, each of which needs the one before. */
 static lemoe_status step(seat *s) {
     LEMOE_TRY(lemoe_device_copy(s->device, s->y.data, s->x.data, lemoe_tensor_bytes(&s->x)));
@@ -166,6 +200,7 @@ static void values_are_right(void **state) {
     (void)state;
     for (int size = 1; size <= MAX_RANKS; size++) {
         all_end_with(size, every_collective, 0);
+        all_end_with(size, every_type, 0);
         all_end_with(size, captured_collectives, 0);
     }
 }
