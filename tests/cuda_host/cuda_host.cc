@@ -7,6 +7,7 @@
  *   LEMOE_CUDA_HOST_BYTES     memory of each (4 GiB)
  *   LEMOE_CUDA_HOST_OPEN=1    leaves device memory open once it is: faster, for whole runs of the program
  *   LEMOE_CUDA_HOST_ORDER     held or ahead: one order of streams (cuda_host_streams.cc) in place of both in turn
+ *   LEMOE_CUDA_HOST_DEAF=1    NCCL never notices that a rank is gone, as between GPUs of one node
  *   LEMOE_CUDA_HOST_SECONDS   how long ranks wait for one another before the process ends with a message (300)
  */
 #include "tests/cuda_host/cuda_host.h"

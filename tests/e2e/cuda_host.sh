@@ -38,11 +38,11 @@ LEMOE_CUDA_HOST_ORDER=held on cuda 2 direct
 grep -q 'devices: rank 0 on GPU 0, rank 1 on GPU 1' log || fail "no line about the devices: $(cat log)"
 reduced direct direct
 
-# A rank with a device of its own is killed while it trains: its peer waits in a collective and ends with it, nothing of
-# them is left, and the same command goes on to the same bits.
+# A rank with a device of its own is killed while it trains. Its peer waits for a collective that never ends, told by
+# nobody, and the launcher ends it; nothing of them is left, and the same command goes on to the same bits.
 export OMPI_MCA_btl_vader_backing_directory=$work
-LEMOE_CUDA_MODULE=$module LEMOE_CUDA_HOST_ORDER=ahead mpirun -n 2 "$program" "$quickstart" "${tiny[@]}" --device cuda \
-    parallel.tensor=2 output.dir=killed >table 2>killed.log </dev/null &
+LEMOE_CUDA_MODULE=$module LEMOE_CUDA_HOST_ORDER=ahead LEMOE_CUDA_HOST_DEAF=1 mpirun -n 2 "$program" "$quickstart" \
+    "${tiny[@]}" --device cuda parallel.tensor=2 output.dir=killed >table 2>killed.log </dev/null &
 launch=$!
 : >>killed.log
 until grep -q 'batch 1 of 2' killed.log; do
