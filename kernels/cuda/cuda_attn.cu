@@ -1,16 +1,23 @@
 /*
  * Causal attention inside each packed sequence, in fp32, without a matrix of scores (FlashAttention, Dao et al. 2022):
- * a block takes ROWS rows of one head of one sequence, a warp each, and walks over the other side in tiles of 32 rows
- * that lie in shared memory. Within a tile a lane first has one row of the other side (its score), then some columns of
- * the result, to which the 32 rows are added in order. Forward keeps log-sum-exp; backward computes scores again, once
- * by queries for dQ and once by keys for dK and dV, so that nothing is added from two places.
+ * a block takes rows of one head of one sequence, a few a warp, and walks over the other side in tiles of 32 rows that
+ * lie in shared memory. Within a tile a lane first has one row of the other side (its scores), then some columns of the
+ * results, to which the tile's rows are added in order. What is read of shared memory is the time this takes, so each
+ * read serves all rows of a warp. Forward keeps log-sum-exp; backward computes scores again, once by queries for dQ and
+ * once by keys for dK and dV, so that nothing is added from two places.
  */
 #include "kernels/cuda/cuda_kernel.cuh"
 #include "kernels/workspace.h"
 
 #include <string.h>
 
-enum { ROWS = 8, TILE = CUDA_WARP, THREADS = ROWS * CUDA_WARP, PLAIN_SHARED_BYTES = 48 << 10 };
+enum { WARPS = 8, TILE = CUDA_WARP, THREADS = WARPS * CUDA_WARP, PLAIN_SHARED_BYTES = 48 << 10 };
+
+/* Columns come in chunks of a warp. Rows of a warp, of a block, and elements from one row in shared memory to the next:
+ * whole float4, and four banks further, so that neither 32 columns of a row nor a float4 of each of 32 rows collide. */
+static __host__ __device__ constexpr int own_of(int chunks) { return chunks > 4 ? 2 : 4; }
+static __host__ __device__ constexpr int rows_of(int chunks) { return WARPS * own_of(chunks); }
+static __host__ __device__ constexpr int stride_of(int chunks) { return chunks * CUDA_WARP + 4; }
 
 typedef struct attn {
     const float *q, *k, *v, *d_out;
@@ -23,19 +30,19 @@ typedef struct attn {
     int *fault;
 } attn;
 
-/* What a block works on: rows [row, row + ROWS) of a sequence of n rows that begins at begin. */
+/* What a block works on: so many rows from `row` on of a sequence of n rows that begins at begin. */
 typedef struct place {
     int64_t begin;
     int n, row;
 } place;
 
 /* False where the sequence is not there or ends before these rows: then the whole block has nothing to do. */
-static __device__ inline bool find_place(const attn &a, place *at) {
+static __device__ inline bool find_place(const attn &a, int rows, place *at) {
     int s = (int)blockIdx.x / a.n_tile;
     int64_t begin = a.seq_start[s], end = a.seq_start[s + 1];
     bool is_there = begin >= 0 && begin <= end && end - begin <= a.max_seq && end <= a.n_tok;
     if (!is_there && threadIdx.x == 0) *a.fault = CUDA_FAULT_ATTENTION;
-    *at = place{begin, (int)(end - begin), ((int)blockIdx.x % a.n_tile) * ROWS};
+    *at = place{begin, (int)(end - begin), ((int)blockIdx.x % a.n_tile) * rows};
     return is_there && at->row < at->n;
 }
 
@@ -45,37 +52,75 @@ static __device__ inline int first_key(const attn &a, int row) {
 
 /* ---- rows of a head in shared memory; columns behind d_head, and rows that are not there, are zeros ---- */
 
-template <int CHUNKS> static __device__ inline void load_row(const float *from, bool is_there, int d, float *to) {
+/* N rows, of which rows first, first + step, ... go to their places; all are read before one is written. */
+template <int CHUNKS, int N>
+static __device__ inline void load_rows(const float *from, int64_t from_stride, int first, int step, int n, int d,
+                                        float *to) {
     int lane = (int)threadIdx.x % CUDA_WARP;
+    float kept[N][CHUNKS];
 #pragma unroll
-    for (int c = 0; c < CHUNKS; c++) {
-        int column = c * CUDA_WARP + lane;
-        to[column] = is_there && column < d ? from[column] : 0.0f;
+    for (int i = 0; i < N; i++)
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) {
+            int row = first + i * step, column = c * CUDA_WARP + lane;
+            kept[i][c] = row < n && column < d ? from[row * from_stride + column] : 0.0f;
+        }
+#pragma unroll
+    for (int i = 0; i < N; i++)
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) to[(first + i * step) * stride_of(CHUNKS) + c * CUDA_WARP + lane] = kept[i][c];
+}
+
+/* A warp's own rows, of which n are there. */
+template <int CHUNKS>
+static __device__ inline void load_own(const float *from, int64_t from_stride, int n, int d, float *to) {
+    load_rows<CHUNKS, own_of(CHUNKS)>(from, from_stride, 0, 1, n, d, to);
+}
+
+/* TILE rows, of which n are there; all warps of the block. In halves: with all of it on its way registers run out. */
+template <int CHUNKS>
+static __device__ inline void load_tile(const float *from, int64_t from_stride, int n, int d, float *tile) {
+    const int part = TILE / WARPS / 2;
+#pragma unroll 1
+    for (int half = 0; half < 2; half++)
+        load_rows<CHUNKS, part>(from, from_stride, (int)threadIdx.x / CUDA_WARP + half * part * WARPS, WARPS, n, d,
+                                tile);
+}
+
+/* sums[r] = <row r of the warp's own, the lane's row of the tile> */
+template <int CHUNKS> static __device__ inline void dots(const float *own, const float *tile, int d, float *sums) {
+    const float *row = tile + (int)threadIdx.x % CUDA_WARP * stride_of(CHUNKS);
+#pragma unroll
+    for (int r = 0; r < own_of(CHUNKS); r++) sums[r] = 0.0f;
+#pragma unroll 1
+    for (int c = 0; c < d; c += 4) {
+        float4 x = *reinterpret_cast<const float4 *>(row + c);
+#pragma unroll
+        for (int r = 0; r < own_of(CHUNKS); r++) {
+            float4 y = *reinterpret_cast<const float4 *>(own + r * stride_of(CHUNKS) + c);
+            sums[r] += y.x * x.x;
+            sums[r] += y.y * x.y;
+            sums[r] += y.z * x.z;
+            sums[r] += y.w * x.w;
+        }
     }
 }
 
-/* TILE rows, row_stride apart, of which n are there; all warps of the block. */
+/* sums[r][own columns] += the first n rows of the tile, each times weight[r] of its lane. */
 template <int CHUNKS>
-static __device__ inline void load_tile(const float *from, int64_t row_stride, int n, int d, float *tile) {
-    const int stride = CHUNKS * CUDA_WARP + 1; /* odd, so that a column of the tile lies in all banks */
-    for (int r = (int)threadIdx.x / CUDA_WARP; r < TILE; r += ROWS)
-        load_row<CHUNKS>(from + r * row_stride, r < n, d, tile + r * stride);
-}
-
-static __device__ inline float dot(const float *a, const float *b, int d) {
-    float sum = 0;
-    for (int c = 0; c < d; c++) sum += a[c] * b[c];
-    return sum;
-}
-
-/* sums[own columns] += the rows of the tile, each times the weight that its lane holds. */
-template <int CHUNKS> static __device__ inline void add_tile(float weight, const float *tile, float *sums) {
-    const int stride = CHUNKS * CUDA_WARP + 1;
+static __device__ inline void add_tile(const float *weight, const float *tile, int n, float (*sums)[CHUNKS]) {
     int lane = (int)threadIdx.x % CUDA_WARP;
-    for (int t = 0; t < TILE; t++) {
-        float factor = __shfl_sync(cuda_all_lanes, weight, t);
+#pragma unroll 1
+    for (int t = 0; t < n; t++) {
+        float value[CHUNKS];
 #pragma unroll
-        for (int c = 0; c < CHUNKS; c++) sums[c] += factor * tile[t * stride + c * CUDA_WARP + lane];
+        for (int c = 0; c < CHUNKS; c++) value[c] = tile[t * stride_of(CHUNKS) + c * CUDA_WARP + lane];
+#pragma unroll
+        for (int r = 0; r < own_of(CHUNKS); r++) {
+            float factor = __shfl_sync(cuda_all_lanes, weight[r], t);
+#pragma unroll
+            for (int c = 0; c < CHUNKS; c++) sums[r][c] += factor * value[c];
+        }
     }
 }
 
@@ -99,132 +144,179 @@ static __device__ inline float warp_sum(float value) {
 
 /* ---- forward ---- */
 
-/* The softmax so far of a row: the largest score, and sums of exp(score - largest). */
-template <int CHUNKS> struct row_softmax { float largest, sum, out[CHUNKS]; };
+/* The softmax so far of a warp's rows: the largest score, and sums of exp(score - largest). */
+template <int CHUNKS> struct row_softmax {
+    float largest[own_of(CHUNKS)], sum[own_of(CHUNKS)], out[own_of(CHUNKS)][CHUNKS];
+};
 
+/* Row r's scores of a tile become factors of its values; -infinity where a key is not seen. What the row had shrinks to
+ * the new largest score. A row that sees nothing of the tile stays as it is. */
 template <int CHUNKS>
-static __device__ inline void take_scores(float score, const float *values, row_softmax<CHUNKS> *s) {
-    float largest = fmaxf(s->largest, warp_max(score));
-    float shrink = cuda_exp(s->largest - largest), p = cuda_exp(score - largest); /* exp(-infinity) is 0 */
-    s->largest = largest;
-    s->sum = s->sum * shrink + warp_sum(p);
+static __device__ inline void take_scores(int r, bool sees, float *score, row_softmax<CHUNKS> *s) {
+    float largest = fmaxf(s->largest[r], warp_max(*score));
+    float shrink = cuda_exp(s->largest[r] - largest), p = cuda_exp(*score - largest); /* exp(-infinity) is 0 */
+    float sum = warp_sum(p);
+    *score = sees ? p : 0.0f;
+    if (!sees) return;
+    s->largest[r] = largest;
+    s->sum[r] = s->sum[r] * shrink + sum;
 #pragma unroll
-    for (int c = 0; c < CHUNKS; c++) s->out[c] *= shrink;
-    add_tile<CHUNKS>(p, values, s->out);
+    for (int c = 0; c < CHUNKS; c++) s->out[r][c] *= shrink;
 }
 
-template <int CHUNKS> static __global__ void k_attn_fwd(attn a) {
-    const int stride = CHUNKS * CUDA_WARP + 1;
+template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 2) k_attn_fwd(attn a) {
+    const int own = own_of(CHUNKS), stride = stride_of(CHUNKS);
     CUDA_SHARED(float, shared);
     place at;
-    if (!find_place(a, &at)) return;
+    if (!find_place(a, rows_of(CHUNKS), &at)) return;
     int lane = (int)threadIdx.x % CUDA_WARP, warp = (int)threadIdx.x / CUDA_WARP, head = (int)blockIdx.y;
-    int kv = head / (a.n_head / a.n_kv), row = at.row + warp, first = first_key(a, row);
-    int last = at.row + ROWS < at.n ? at.row + ROWS : at.n; /* keys that the block's rows see end here */
-    int64_t kv_stride = (int64_t)a.n_kv * a.d_head, q_at = ((at.begin + row) * a.n_head + head) * a.d_head;
-    float *query = shared + warp * stride, *keys = shared + ROWS * stride, *values = keys + TILE * stride;
-    row_softmax<CHUNKS> s = {-INFINITY, 0.0f, {0.0f}};
-    load_row<CHUNKS>(a.q + q_at, row < at.n, a.d_head, query);
+    int kv = head / (a.n_head / a.n_kv), row = at.row + warp * own, there = at.n - row;
+    int last = at.row + rows_of(CHUNKS) < at.n ? at.row + rows_of(CHUNKS) : at.n; /* what the block sees ends here */
+    int64_t q_stride = (int64_t)a.n_head * a.d_head, kv_stride = (int64_t)a.n_kv * a.d_head;
+    int64_t q_at = (at.begin + row) * q_stride + head * a.d_head;
+    float *queries = shared + warp * own * stride, *keys = shared + rows_of(CHUNKS) * stride;
+    float *values = keys + TILE * stride;
+    row_softmax<CHUNKS> s = {{0.0f}, {0.0f}, {{0.0f}}};
+#pragma unroll
+    for (int r = 0; r < own; r++) s.largest[r] = -INFINITY;
+    load_own<CHUNKS>(a.q + q_at, q_stride, there, a.d_head, queries);
     for (int key = first_key(a, at.row) / TILE * TILE; key < last; key += TILE) {
-        int64_t kv_at = ((at.begin + key) * a.n_kv + kv) * a.d_head;
+        int64_t kv_at = (at.begin + key) * kv_stride + kv * a.d_head;
+        float score[own];
         __syncthreads();
         load_tile<CHUNKS>(a.k + kv_at, kv_stride, at.n - key, a.d_head, keys);
         load_tile<CHUNKS>(a.v + kv_at, kv_stride, at.n - key, a.d_head, values);
         __syncthreads();
-        if (row >= at.n || key > row || key + TILE <= first) continue; /* the row sees none of these */
-        bool is_seen = key + lane >= first && key + lane <= row;
-        float score = dot(query, keys + lane * stride, a.d_head) * a.scale;
-        take_scores<CHUNKS>(is_seen ? score : -INFINITY, values, &s);
+        if (there <= 0 || key >= row + own || key + TILE <= first_key(a, row)) continue; /* the warp sees none of it */
+        dots<CHUNKS>(queries, keys, a.d_head, score);
+#pragma unroll
+        for (int r = 0; r < own; r++) {
+            int first = first_key(a, row + r);
+            bool is_seen = key + lane >= first && key + lane <= row + r && r < there;
+            score[r] = is_seen ? score[r] * a.scale : -INFINITY;
+            take_scores<CHUNKS>(r, r < there && key <= row + r && key + TILE > first, &score[r], &s);
+        }
+        add_tile<CHUNKS>(score, values, at.n - key < TILE ? at.n - key : TILE, s.out);
     }
-    if (row >= at.n) return;
-    store_row<CHUNKS>(s.out, 1.0f / s.sum, a.d_head, a.out + q_at);
-    if (lane == 0) a.log_sum_exp[head * a.n_tok + at.begin + row] = s.largest + logf(s.sum);
+#pragma unroll
+    for (int r = 0; r < own; r++) {
+        if (r >= there) break;
+        store_row<CHUNKS>(s.out[r], 1.0f / s.sum[r], a.d_head, a.out + q_at + r * q_stride);
+        if (lane == 0) a.log_sum_exp[head * a.n_tok + at.begin + row + r] = s.largest[r] + logf(s.sum[r]);
+    }
 }
 
 /* ---- backward: dV = P^T dO;  dP = dO V^T;  dS = P (dP - <dO, O>) scale;  dQ = dS K;  dK = dS^T Q ---- */
 
-template <int CHUNKS> static __global__ void k_attn_dq(attn a) {
-    const int stride = CHUNKS * CUDA_WARP + 1;
+template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 2) k_attn_dq(attn a) {
+    const int own = own_of(CHUNKS), stride = stride_of(CHUNKS);
     CUDA_SHARED(float, shared);
     place at;
-    if (!find_place(a, &at)) return;
+    if (!find_place(a, rows_of(CHUNKS), &at)) return;
     int lane = (int)threadIdx.x % CUDA_WARP, warp = (int)threadIdx.x / CUDA_WARP, head = (int)blockIdx.y;
-    int kv = head / (a.n_head / a.n_kv), row = at.row + warp, first = first_key(a, row);
-    int last = at.row + ROWS < at.n ? at.row + ROWS : at.n;
-    int64_t kv_stride = (int64_t)a.n_kv * a.d_head, q_at = ((at.begin + row) * a.n_head + head) * a.d_head;
-    float *query = shared + warp * stride, *d_out = query + ROWS * stride;
-    float *keys = shared + 2 * ROWS * stride, *values = keys + TILE * stride;
-    float dq[CHUNKS] = {0.0f}, lse = 0, delta = 0;
-    load_row<CHUNKS>(a.q + q_at, row < at.n, a.d_head, query);
-    load_row<CHUNKS>(a.d_out + q_at, row < at.n, a.d_head, d_out);
-    if (row < at.n) {
-        for (int c = lane; c < a.d_head; c += CUDA_WARP) delta += a.d_out[q_at + c] * a.out[q_at + c];
-        delta = warp_sum(delta);
-        lse = a.log_sum_exp[head * a.n_tok + at.begin + row];
-        if (lane == 0) a.delta[head * a.n_tok + at.begin + row] = delta;
+    int kv = head / (a.n_head / a.n_kv), row = at.row + warp * own, there = at.n - row;
+    int last = at.row + rows_of(CHUNKS) < at.n ? at.row + rows_of(CHUNKS) : at.n;
+    int64_t q_stride = (int64_t)a.n_head * a.d_head, kv_stride = (int64_t)a.n_kv * a.d_head;
+    int64_t q_at = (at.begin + row) * q_stride + head * a.d_head, note = head * a.n_tok + at.begin + row;
+    float *queries = shared + warp * own * stride, *d_outs = queries + rows_of(CHUNKS) * stride;
+    float *keys = shared + 2 * rows_of(CHUNKS) * stride, *values = keys + TILE * stride;
+    float dq[own][CHUNKS] = {{0.0f}}, lse[own] = {0.0f}, delta[own] = {0.0f};
+    load_own<CHUNKS>(a.q + q_at, q_stride, there, a.d_head, queries);
+    load_own<CHUNKS>(a.d_out + q_at, q_stride, there, a.d_head, d_outs);
+#pragma unroll
+    for (int r = 0; r < own; r++) {
+        if (r >= there) break;
+        const float *d_out = a.d_out + q_at + r * q_stride, *out = a.out + q_at + r * q_stride;
+        for (int c = lane; c < a.d_head; c += CUDA_WARP) delta[r] += d_out[c] * out[c];
+        delta[r] = warp_sum(delta[r]);
+        lse[r] = a.log_sum_exp[note + r];
+        if (lane == 0) a.delta[note + r] = delta[r];
     }
     for (int key = first_key(a, at.row) / TILE * TILE; key < last; key += TILE) {
-        int64_t kv_at = ((at.begin + key) * a.n_kv + kv) * a.d_head;
+        int64_t kv_at = (at.begin + key) * kv_stride + kv * a.d_head;
+        float score[own], ds[own];
         __syncthreads();
         load_tile<CHUNKS>(a.k + kv_at, kv_stride, at.n - key, a.d_head, keys);
         load_tile<CHUNKS>(a.v + kv_at, kv_stride, at.n - key, a.d_head, values);
         __syncthreads();
-        if (row >= at.n || key > row || key + TILE <= first) continue;
-        bool is_seen = key + lane >= first && key + lane <= row;
-        float p = cuda_exp(dot(query, keys + lane * stride, a.d_head) * a.scale - lse);
-        float ds = p * (dot(d_out, values + lane * stride, a.d_head) - delta) * a.scale;
-        add_tile<CHUNKS>(is_seen ? ds : 0.0f, keys, dq);
+        if (there <= 0 || key >= row + own || key + TILE <= first_key(a, row)) continue;
+        dots<CHUNKS>(queries, keys, a.d_head, score);
+        dots<CHUNKS>(d_outs, values, a.d_head, ds);
+#pragma unroll
+        for (int r = 0; r < own; r++) {
+            bool is_seen = key + lane >= first_key(a, row + r) && key + lane <= row + r && r < there;
+            float p = cuda_exp(score[r] * a.scale - lse[r]);
+            ds[r] = is_seen ? p * (ds[r] - delta[r]) * a.scale : 0.0f;
+        }
+        add_tile<CHUNKS>(ds, keys, at.n - key < TILE ? at.n - key : TILE, dq);
     }
-    if (row < at.n) store_row<CHUNKS>(dq, 1.0f, a.d_head, a.dq + q_at);
+#pragma unroll
+    for (int r = 0; r < own; r++)
+        if (r < there) store_row<CHUNKS>(dq[r], 1.0f, a.d_head, a.dq + q_at + r * q_stride);
 }
 
-/* A warp has one key; the heads of its group add to it in order. */
-template <int CHUNKS> static __global__ void k_attn_dkv(attn a) {
-    const int stride = CHUNKS * CUDA_WARP + 1;
+/* A warp has a few keys; the heads of its group add to them in order. */
+template <int CHUNKS> static __global__ void __launch_bounds__(THREADS, 2) k_attn_dkv(attn a) {
+    const int own = own_of(CHUNKS), stride = stride_of(CHUNKS);
     CUDA_SHARED(float, shared);
     place at;
-    if (!find_place(a, &at)) return;
+    if (!find_place(a, rows_of(CHUNKS), &at)) return;
     int lane = (int)threadIdx.x % CUDA_WARP, warp = (int)threadIdx.x / CUDA_WARP, kv = (int)blockIdx.y;
-    int group = a.n_head / a.n_kv, key = at.row + warp; /* rows that see it: [key, end) */
-    int end = a.window > 0 && key + a.window < at.n ? key + a.window : at.n;
-    int last = a.window > 0 && at.row + ROWS - 1 + a.window < at.n ? at.row + ROWS - 1 + a.window : at.n;
-    int64_t q_stride = (int64_t)a.n_head * a.d_head, kv_at = ((at.begin + key) * a.n_kv + kv) * a.d_head;
-    float *own_key = shared + warp * stride, *own_value = own_key + ROWS * stride;
-    float *queries = shared + 2 * ROWS * stride, *d_outs = queries + TILE * stride;
-    float dk[CHUNKS] = {0.0f}, dv[CHUNKS] = {0.0f};
-    load_row<CHUNKS>(a.k + kv_at, key < at.n, a.d_head, own_key);
-    load_row<CHUNKS>(a.v + kv_at, key < at.n, a.d_head, own_value);
+    int group = a.n_head / a.n_kv, key = at.row + warp * own, there = at.n - key;
+    int window = a.window > 0 && a.window < at.n ? a.window : at.n; /* key k is seen by rows [k, k + window) */
+    int last = at.row + rows_of(CHUNKS) - 1 + window < at.n ? at.row + rows_of(CHUNKS) - 1 + window : at.n;
+    int64_t q_stride = (int64_t)a.n_head * a.d_head, kv_stride = (int64_t)a.n_kv * a.d_head;
+    int64_t kv_at = (at.begin + key) * kv_stride + kv * a.d_head;
+    float *own_keys = shared + warp * own * stride, *own_values = own_keys + rows_of(CHUNKS) * stride;
+    float *queries = shared + 2 * rows_of(CHUNKS) * stride, *d_outs = queries + TILE * stride;
+    float dk[own][CHUNKS] = {{0.0f}}, dv[own][CHUNKS] = {{0.0f}};
+    load_own<CHUNKS>(a.k + kv_at, kv_stride, there, a.d_head, own_keys);
+    load_own<CHUNKS>(a.v + kv_at, kv_stride, there, a.d_head, own_values);
     for (int head = kv * group; head < (kv + 1) * group; head++)
         for (int row = at.row / TILE * TILE; row < last; row += TILE) {
-            int64_t q_at = ((at.begin + row) * a.n_head + head) * a.d_head;
+            int64_t q_at = (at.begin + row) * q_stride + head * a.d_head;
+            float p[own], ds[own];
             __syncthreads();
             load_tile<CHUNKS>(a.q + q_at, q_stride, at.n - row, a.d_head, queries);
             load_tile<CHUNKS>(a.d_out + q_at, q_stride, at.n - row, a.d_head, d_outs);
             __syncthreads();
-            if (key >= at.n || row >= end || row + TILE <= key) continue;
-            bool is_seen = row + lane >= key && row + lane < end;
-            int64_t note = is_seen ? head * a.n_tok + at.begin + row + lane : 0;
-            float p = cuda_exp(dot(own_key, queries + lane * stride, a.d_head) * a.scale - a.log_sum_exp[note]);
-            float ds = p * (dot(own_value, d_outs + lane * stride, a.d_head) - a.delta[note]) * a.scale;
-            add_tile<CHUNKS>(is_seen ? p : 0.0f, d_outs, dv);
-            add_tile<CHUNKS>(is_seen ? ds : 0.0f, queries, dk);
+            if (there <= 0 || row >= key + own - 1 + window || row + TILE <= key) continue;
+            int64_t note = row + lane < at.n ? head * a.n_tok + at.begin + row + lane : 0;
+            float lse = a.log_sum_exp[note], delta = a.delta[note];
+            dots<CHUNKS>(own_keys, queries, a.d_head, p);
+            dots<CHUNKS>(own_values, d_outs, a.d_head, ds);
+#pragma unroll
+            for (int r = 0; r < own; r++) {
+                int distance = row + lane - key - r;
+                bool is_seen = distance >= 0 && distance < window && row + lane < at.n;
+                p[r] = is_seen ? cuda_exp(p[r] * a.scale - lse) : 0.0f;
+                ds[r] = is_seen ? p[r] * (ds[r] - delta) * a.scale : 0.0f;
+            }
+            int n = at.n - row < TILE ? at.n - row : TILE;
+            add_tile<CHUNKS>(p, d_outs, n, dv);
+            add_tile<CHUNKS>(ds, queries, n, dk);
         }
-    if (key >= at.n) return;
-    store_row<CHUNKS>(dk, 1.0f, a.d_head, a.dk + kv_at);
-    store_row<CHUNKS>(dv, 1.0f, a.d_head, a.dv + kv_at);
+#pragma unroll
+    for (int r = 0; r < own; r++) {
+        if (r >= there) break;
+        store_row<CHUNKS>(dk[r], 1.0f, a.d_head, a.dk + kv_at + r * kv_stride);
+        store_row<CHUNKS>(dv[r], 1.0f, a.d_head, a.dv + kv_at + r * kv_stride);
+    }
 }
 
 /* ---- launches ---- */
 
 typedef void (*attn_kernel)(attn a);
 
-/* n_vector: rows of the block's own side that each warp keeps, beside two tiles. */
-static lemoe_status run(lemoe_device *device, const char *op, attn_kernel kernel, int chunks, int n_vector, int heads,
+/* n_own: tensors of which the block's own rows are kept, beside two tiles. */
+static lemoe_status run(lemoe_device *device, const char *op, attn_kernel kernel, int chunks, int n_own, int heads,
                         int64_t n_seq, attn a) {
-    size_t shared_bytes = (size_t)(n_vector * ROWS + 2 * TILE) * (size_t)(chunks * CUDA_WARP + 1) * sizeof(float);
+    size_t shared_bytes = (size_t)(n_own * rows_of(chunks) + 2 * TILE) * (size_t)stride_of(chunks) * sizeof(float);
     if (shared_bytes > PLAIN_SHARED_BYTES)
         CUDA_TRY(
             cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes));
+    a.n_tile = (a.max_seq + rows_of(chunks) - 1) / rows_of(chunks);
+    if (a.n_tile == 0) a.n_tile = 1; /* a sequence longer than max_seq is still noticed */
     dim3 grid((unsigned)(n_seq * a.n_tile), (unsigned)heads, 1);
     CUDA_LAUNCH(kernel, grid, THREADS, shared_bytes, cuda_state_of(device)->stream, a);
     return cuda_launched(device, op);
@@ -267,8 +359,6 @@ static lemoe_status attn_of(lemoe_device *device, const char *op, const lemoe_at
     a->d_head = (int)args->q.shape[2];
     a->max_seq = (int)args->max_seq;
     a->window = (int)args->window;
-    a->n_tile = (int)((args->max_seq + ROWS - 1) / ROWS);
-    a->n_tile = a->n_tile > 0 ? a->n_tile : 1; /* a sequence longer than max_seq is still noticed */
     a->scale = args->scale;
     a->fault = cuda_state_of(device)->fault;
     return LEMOE_OK;

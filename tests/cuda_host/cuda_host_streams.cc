@@ -25,6 +25,9 @@ std::map<const void *, std::weak_ptr<cuda_host_node>> last_of_group;
 unsigned long n_queued, n_wait;
 int n_stream, n_launching; /* streams, and those that launched kernels */
 
+const size_t plain_shared_bytes = (size_t)48 << 10, most_shared_bytes = (size_t)99 << 10;
+std::map<const void *, size_t> more_shared; /* by kernel */
+
 bool goes_ahead() {
     const char *order = getenv("LEMOE_CUDA_HOST_ORDER");
     if (order) return strcmp(order, "ahead") == 0;
@@ -185,10 +188,12 @@ void cuda_host_finish_all() {
 }
 
 /* Launching streams take turns in the order of threads, so that two devices opened one after the other differ. */
-void cuda_host_launch(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                      std::function<void()> body) {
+void cuda_host_launch(const char *kernel, const void *address, size_t argument_bytes, dim3 grid, dim3 block,
+                      size_t shared_bytes, cudaStream_t stream, std::function<void()> body) {
+    auto more = more_shared.find(address);
     bool fits = grid.x > 0 && grid.y > 0 && grid.y <= 65535 && grid.z == 1 && block.x > 0 && block.x <= 1024 &&
-                block.x % 32 == 0 && block.y == 1 && block.z == 1 && shared_bytes <= (size_t)227 << 10;
+                block.x % 32 == 0 && block.y == 1 && block.z == 1 && argument_bytes <= 4096 &&
+                shared_bytes <= (more == more_shared.end() ? plain_shared_bytes : more->second);
     if (!fits) {
         (void)cuda_host_done(cudaErrorInvalidConfiguration);
         return;
@@ -197,6 +202,12 @@ void cuda_host_launch(const char *kernel, dim3 grid, dim3 block, size_t shared_b
     bool is_descending = stream->is_descending == 1;
     auto run = [=] { cuda_host_run_grid(kernel, grid, block, shared_bytes, is_descending, body); };
     (void)cuda_host_done(cuda_host_queue(stream, {run, nullptr}));
+}
+
+cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute, int value) {
+    if (value < 0 || (size_t)value > most_shared_bytes) return cuda_host_done(cudaErrorInvalidValue);
+    more_shared[kernel] = (size_t)value;
+    return cudaSuccess;
 }
 
 /* ---- streams ---- */

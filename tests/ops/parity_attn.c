@@ -11,20 +11,22 @@ typedef struct attn_case {
 } attn_case;
 
 static const attn_case cases[] = {
-    {"one token",         1, 1, 4,   0,  1, {1}                 },
-    {"packed",            4, 4, 16,  0,  5, {17, 1, 8, 30, 5}   },
-    {"grouped",           6, 2, 10,  0,  4, {9, 1, 22, 3}       },
-    {"one key head",      3, 1, 8,   0,  2, {12, 40}            },
-    {"window",            2, 2, 8,   4,  4, {1, 3, 4, 33}       },
-    {"window of one",     2, 1, 11,  1,  2, {5, 9}              },
-    {"blocks",            2, 1, 16,  0,  4, {127, 128, 129, 300}},
-    {"blocks and window", 2, 2, 8,   70, 2, {300, 200}          },
-    {"empty sequences",   2, 2, 8,   0,  6, {0, 3, 0, 0, 7, 0}  },
-    {"heads of 64",       3, 3, 64,  0,  2, {18, 33}            },
-    {"odd heads",         4, 2, 43,  12, 2, {9, 41}             },
-    {"wide heads",        2, 1, 72,  9,  2, {21, 34}            },
-    {"wider heads",       2, 2, 200, 0,  2, {35, 9}             },
-    {"nothing",           2, 2, 8,   0,  0, {0}                 },
+    {"one token",         1, 1, 4,   0,  1, {1}                   },
+    {"packed",            4, 4, 16,  0,  5, {17, 1, 8, 30, 5}     },
+    {"grouped",           6, 2, 10,  0,  4, {9, 1, 22, 3}         },
+    {"one key head",      3, 1, 8,   0,  2, {12, 40}              },
+    {"window",            2, 2, 8,   4,  4, {1, 3, 4, 33}         },
+    {"window of one",     2, 1, 11,  1,  2, {5, 9}                },
+    {"blocks",            2, 1, 16,  0,  4, {127, 128, 129, 300}  },
+    {"blocks and window", 2, 2, 8,   70, 2, {300, 200}            },
+    {"rows of a warp",    2, 1, 12,  3,  6, {2, 31, 36, 63, 66, 9}},
+    {"empty sequences",   2, 2, 8,   0,  6, {0, 3, 0, 0, 7, 0}    },
+    {"heads of 64",       3, 3, 64,  0,  2, {18, 33}              },
+    {"odd heads",         4, 2, 43,  12, 2, {9, 41}               },
+    {"wide heads",        2, 1, 72,  9,  2, {21, 34}              },
+    {"wider heads",       2, 2, 200, 0,  2, {35, 9}               },
+    {"wider, window",     2, 1, 130, 5,  3, {1, 37, 18}           },
+    {"nothing",           2, 2, 8,   0,  0, {0}                   },
 };
 
 static void attn_run(ops_test *t, const attn_case *c) {

@@ -16,6 +16,8 @@
 
 #define __global__
 #define __device__
+#define __host__
+#define __launch_bounds__(...)
 
 struct dim3 {
     unsigned x, y, z;
@@ -27,9 +29,9 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 /* ---- launches ---- */
 
-/* Runs, or records where the stream captures; `body` is one thread. */
-void cuda_host_launch(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
-                      std::function<void()> body);
+/* Runs, or records where the stream captures; `body` is one thread. address: what attributes of the kernel go by. */
+void cuda_host_launch(const char *kernel, const void *address, size_t argument_bytes, dim3 grid, dim3 block,
+                      size_t shared_bytes, cudaStream_t stream, std::function<void()> body);
 
 /* What one thread does by the PTX of `kernel` (ptx/ptx.h), with a copy of the arguments; empty where none is wanted. */
 struct cuda_host_argument {
@@ -54,7 +56,8 @@ void cuda_host_launch_with(const char *name, void (*kernel)(P...), dim3 grid, di
         },
         kept);
     if (!body) body = [kernel, kept] { std::apply(kernel, kept); };
-    cuda_host_launch(name, grid, block, shared_bytes, stream, body);
+    cuda_host_launch(name, reinterpret_cast<const void *>(kernel), (0 + ... + sizeof(P)), grid, block, shared_bytes,
+                     stream, body);
 }
 #define CUDA_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                    \
     cuda_host_launch_with(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
