@@ -172,7 +172,7 @@ struct lemoe_device {
     const lemoe_compute_ops *compute; /* the backend's; tests put another in its place */
     int index, n_threads;
     lemoe_products products;
-    char domain[256];
+    char domain[384];
     void *state; /* the backend's own */
 };
 

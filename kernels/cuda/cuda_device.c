@@ -86,6 +86,20 @@ lemoe_status cuda_launched(lemoe_device *device, const char *op) {
 
 /* ---- which there are ---- */
 
+/* From here on the matrix units take bf16 and TF32. What is older would fail at its first operation. */
+enum { LEAST_MAJOR = 8 };
+
+static lemoe_status check_capabilities(int n) {
+    for (int i = 0; i < n; i++) {
+        struct cudaDeviceProp properties;
+        CUDA_TRY(cudaGetDeviceProperties(&properties, i));
+        LEMOE_CHECK(properties.major >= LEAST_MAJOR, LEMOE_ERR_UNSUPPORTED,
+                    "GPU %d, %.100s, has compute capability %d.%d, and %d.0 is needed; hide it by CUDA_VISIBLE_DEVICES",
+                    i, properties.name, properties.major, properties.minor, LEAST_MAJOR);
+    }
+    return LEMOE_OK;
+}
+
 lemoe_status cuda_count(int *out) {
     int driver = 0;
     *out = 0; /* the call leaves it alone when there is no driver */
@@ -99,7 +113,7 @@ lemoe_status cuda_count(int *out) {
                 driver / 1000, driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     LEMOE_CHECK(*out > 0, LEMOE_ERR_UNSUPPORTED, "there is no GPU that this process may use (%s)",
                 error == cudaSuccess ? "none visible" : cudaGetErrorString(error));
-    return LEMOE_OK;
+    return check_capabilities(*out);
 }
 
 lemoe_status cuda_describe(int index, lemoe_device_info *out) {
@@ -137,7 +151,9 @@ void cuda_describe_libraries(lemoe_device_libraries *out) {
 /* ---- life ---- */
 
 static lemoe_status open_blas(cuda_state *state) {
-    LEMOE_CHECK(cublasCreate(&state->blas) == CUBLAS_STATUS_SUCCESS, LEMOE_ERR_DEVICE, "cuBLAS does not start");
+    cublasStatus_t status = cublasCreate(&state->blas);
+    LEMOE_CHECK(status == CUBLAS_STATUS_SUCCESS, LEMOE_ERR_DEVICE, "cuBLAS does not start: %s",
+                cublasGetStatusString(status));
     CUDA_TRY(cudaMalloc(&state->blas_workspace, blas_workspace_bytes));
     /* Products of fp32 stay fp32, and sums are never shortened. */
     bool is_set =
@@ -150,14 +166,29 @@ static lemoe_status open_blas(cuda_state *state) {
     return LEMOE_OK;
 }
 
-/* All that decides last bits: the device's model, the libraries, our kernels. */
+/* With these cuBLAS computes other bits, whatever a handle is told: without TF32, or fp32 out of bf16. */
+static void write_settings(char *text, size_t text_bytes) {
+    static const char *const names[] = {"NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION",
+                                        "CUBLAS_EMULATION_STRATEGY"};
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = getenv(names[i]);
+        if (value) used += (size_t)snprintf(text + used, text_bytes - used, "; %s=%.11s", names[i], value);
+    }
+}
+
+/* All that decides last bits: the device's model and how much of it there is, the libraries, our kernels. */
 static lemoe_status write_domain(lemoe_device *device) {
     struct cudaDeviceProp properties;
     lemoe_device_libraries libraries = {{0}, {0}};
+    char settings[128];
     CUDA_TRY(cudaGetDeviceProperties(&properties, device->index));
     cuda_describe_libraries(&libraries);
-    (void)snprintf(device->domain, sizeof device->domain, "cuda; %.64s sm_%d%d; %s; kernels %s", properties.name,
-                   properties.major, properties.minor, libraries.compute, LEMOE_KERNELS_ID);
+    write_settings(settings, sizeof settings);
+    (void)snprintf(device->domain, sizeof device->domain,
+                   "cuda; %.48s sm_%d%d, %d multiprocessors; %.100s%s; kernels %s", properties.name, properties.major,
+                   properties.minor, properties.multiProcessorCount, libraries.compute, settings, LEMOE_KERNELS_ID);
     return LEMOE_OK;
 }
 

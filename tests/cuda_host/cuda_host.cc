@@ -3,12 +3,13 @@
  * work runs, so that host code which follows a device pointer dies as it should; what is handed out begins as NaN, and
  * writes behind a block are noticed when it is freed.
  *
- *   LEMOE_CUDA_HOST_DEVICES   how many devices there are (1)
- *   LEMOE_CUDA_HOST_BYTES     memory of each (4 GiB)
- *   LEMOE_CUDA_HOST_OPEN=1    leaves device memory open once it is: faster, for whole runs of the program
- *   LEMOE_CUDA_HOST_ORDER     held or ahead: one order of streams (cuda_host_streams.cc) in place of both in turn
- *   LEMOE_CUDA_HOST_DEAF=1    NCCL never notices that a rank is gone, as between GPUs of one node
- *   LEMOE_CUDA_HOST_SECONDS   how long ranks wait for one another before the process ends with a message (300)
+ *   LEMOE_CUDA_HOST_DEVICES      how many devices there are (1)
+ *   LEMOE_CUDA_HOST_BYTES        memory of each (4 GiB)
+ *   LEMOE_CUDA_HOST_CAPABILITY   their compute capability (9)
+ *   LEMOE_CUDA_HOST_OPEN=1       leaves device memory open once it is: faster, for whole runs of the program
+ *   LEMOE_CUDA_HOST_ORDER        held or ahead: one order of streams (cuda_host_streams.cc) in place of both in turn
+ *   LEMOE_CUDA_HOST_DEAF=1       NCCL never notices that a rank is gone, as between GPUs of one node
+ *   LEMOE_CUDA_HOST_SECONDS      how long ranks wait for one another before the process ends with a message (300)
  */
 #include "tests/cuda_host/cuda_host.h"
 
@@ -23,7 +24,6 @@ namespace {
 const size_t page_bytes = 4096, range_bytes = (size_t)64 << 30;
 const size_t poisoned_bytes = (size_t)2 << 20; /* of a block; touching all of a large one costs at every launch */
 const unsigned char behind = 0xa5;
-/* Of a block: what any launch may ask for, and what a kernel may after its attribute was raised, on a device of 8.6. */
 
 char *range; /* of device memory */
 size_t n_used, n_taken;
@@ -131,6 +131,8 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
     (void)snprintf(properties->name, sizeof properties->name, "emulated device %d", device);
     properties->uuid.bytes[15] = (char)device;
     properties->totalGlobalMem = total_bytes();
+    properties->major = (int)setting("LEMOE_CUDA_HOST_CAPABILITY", 9);
+    properties->multiProcessorCount = 1;
     return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int device) {

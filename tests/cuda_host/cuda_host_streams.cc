@@ -25,6 +25,7 @@ std::map<const void *, std::weak_ptr<cuda_host_node>> last_of_group;
 unsigned long n_queued, n_wait;
 int n_stream, n_launching; /* streams, and those that launched kernels */
 
+/* Of a block: what any launch may ask for, and what a kernel may after its attribute was raised, on a device of 8.6. */
 const size_t plain_shared_bytes = (size_t)48 << 10, most_shared_bytes = (size_t)99 << 10;
 std::map<const void *, size_t> more_shared; /* by kernel */
 

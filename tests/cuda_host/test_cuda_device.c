@@ -70,10 +70,33 @@ static void devices_are_counted_and_told_apart(void **state) {
     assert_error(lemoe_device_count("cuda", &n), LEMOE_ERR_UNSUPPORTED, "no GPU that this process may use");
     assert_error(lemoe_device_open("cuda", 1, &none), LEMOE_ERR_UNSUPPORTED, "no GPU that this process may use");
     assert_int_equal(unsetenv("LEMOE_CUDA_HOST_DEVICES"), 0);
+    assert_int_equal(setenv("LEMOE_CUDA_HOST_CAPABILITY", "7", 1), 0);
+    assert_error(lemoe_device_count("cuda", &n), LEMOE_ERR_UNSUPPORTED,
+                 "has compute capability 7.0, and 8.0 is needed");
+    assert_int_equal(unsetenv("LEMOE_CUDA_HOST_CAPABILITY"), 0);
     assert_ok(lemoe_device_count("cpu", &n));
     assert_int_equal(n, 1);
     assert_ok(lemoe_device_describe("cpu", 0, &info[0]));
     assert_string_equal(info[0].id, "");
+}
+
+/* The longest there can be, and "products bf16" behind it. */
+static void what_changes_bits_is_in_the_domain(void **state) {
+    static const char *const names[] = {"NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION",
+                                        "CUBLAS_EMULATION_STRATEGY"};
+    lemoe_device *plain = NULL, *changed = NULL;
+    (void)state;
+    assert_ok(lemoe_device_open("cuda", 1, &plain));
+    assert_null(strstr(lemoe_device_domain(plain), names[0]));
+    for (int i = 0; i < 3; i++) assert_int_equal(setenv(names[i], "performant and more", 1), 0);
+    assert_ok(lemoe_device_open("cuda", 1, &changed));
+    assert_ok(lemoe_device_set_products(changed, LEMOE_PRODUCTS_BF16));
+    for (int i = 0; i < 3; i++) assert_non_null(strstr(lemoe_device_domain(changed), names[i]));
+    for (int i = 0; i < 3; i++) assert_int_equal(unsetenv(names[i]), 0);
+    assert_non_null(strstr(lemoe_device_domain(changed), "CUBLAS_EMULATION_STRATEGY=performant ; kernels "));
+    assert_non_null(strstr(lemoe_device_domain(changed), "; products bf16"));
+    lemoe_device_close(plain);
+    lemoe_device_close(changed);
 }
 
 /* ---- memory ---- */
@@ -370,6 +393,7 @@ static void transfers_check_their_sides(void **state) {
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(devices_are_counted_and_told_apart),
+        cmocka_unit_test(what_changes_bits_is_in_the_domain),
         cmocka_unit_test(the_cpu_captures_nothing),
         cmocka_unit_test(the_cpu_has_no_collectives),
         cmocka_unit_test_setup_teardown(memory_that_is_not_there, open_device, close_device),
