@@ -66,7 +66,7 @@ static lemoe_status put_texts(lemoe_results *results, const lemoe_run_args *args
         {"tokenizer_fingerprint", lemoe_tokenizer_fingerprint(world->tokenizer)},
         {"git_commit",            LEMOE_GIT_COMMIT                             },
         {"versions",              versions                                     },
-        {"domain",                lemoe_device_domain(world->device)           },
+        {"domain",                world->domain                                },
         {"hosts",                 hosts                                        },
         {"slurm_job_id",          job ? job : ""                               }
     };
@@ -102,7 +102,7 @@ lemoe_status lemoe_run_record_provenance(lemoe_results *results, const lemoe_run
     char *yaml = NULL, *versions = NULL;
     LEMOE_TRY_GOTO(lemoe_config_print(args->config, &yaml));
     LEMOE_TRY_GOTO(lemoe_mem_printf(&versions, "lemoe %s; %s; %s; HDF5 %s", LEMOE_VERSION, args->mpi_version,
-                                    lemoe_device_domain(args->world->device), lemoe_results_hdf5_version()));
+                                    args->world->domain, lemoe_results_hdf5_version()));
     LEMOE_TRY_GOTO(put_identity(results, args, yaml, lemoe_device_kind(args->world->device)));
     LEMOE_TRY_GOTO(put_texts(results, args, hosts, versions));
     LEMOE_TRY_GOTO(put_numbers(results, args));

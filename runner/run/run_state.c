@@ -43,7 +43,7 @@ static lemoe_status visit_domain(const run *r, lemoe_state *state) {
     layout_of(r->hosts, layout, sizeof layout);
     LEMOE_TRY(lemoe_state_same(state, "identity", r->args->identity));
     LEMOE_TRY(lemoe_state_same(state, "team", team));
-    LEMOE_TRY(lemoe_state_same(state, "domain", lemoe_device_domain(r->world->device)));
+    LEMOE_TRY(lemoe_state_same(state, "domain", r->world->domain));
     LEMOE_TRY(lemoe_state_same(state, "layout", layout));
     return lemoe_state_same(state, "plan", plan);
 }

@@ -4,6 +4,7 @@
 #include "kernels/base/mem.h"
 #include "kernels/planning.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* As long as the longest sequence. */
@@ -137,10 +138,24 @@ static lemoe_status check_memory(lemoe_world *world, const lemoe_config *config,
     return status;
 }
 
+/* Reductions that do not run in the host's memory have an order of their own. */
+static lemoe_status write_domain(lemoe_world *world) {
+    lemoe_device_libraries libraries = {{0}, {0}};
+    const char *way = lemoe_comm_transport_name(world->comm);
+    int n = snprintf(world->domain, sizeof world->domain, "%s", lemoe_device_domain(world->device));
+    if (strcmp(way, "host") == 0) return LEMOE_OK;
+    LEMOE_TRY(lemoe_device_describe_libraries(lemoe_device_kind(world->device), &libraries));
+    bool by_library = lemoe_comm_stays_on_device(world->comm);
+    (void)snprintf(world->domain + n, sizeof world->domain - (size_t)n, "; reductions %s%s%s", way,
+                   by_library ? " by " : "", by_library ? libraries.collective : "");
+    return LEMOE_OK;
+}
+
 static lemoe_status open_model(lemoe_world *world, const lemoe_config *config, int64_t run_bytes) {
     LEMOE_TRY(lemoe_comm_agree(world->comm, open_device(world, config)));
     LEMOE_TRY(check_memory(world, config, run_bytes));
     LEMOE_TRY(lemoe_comm_attach(world->comm, world->device, world->device_info.id));
+    LEMOE_TRY(lemoe_comm_agree(world->comm, write_domain(world)));
     lemoe_llama_args args = {config->model.path, config->model.dtype, world->device, world->comm};
     LEMOE_TRY(lemoe_llama_open(&args, &world->model));
     int64_t n_vocab = lemoe_llama_config_of(world->model)->n_vocab;
@@ -258,7 +273,7 @@ lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cach
                                     .folder = cache_folder,
                                     .max_bytes = cache_max_bytes,
                                     .pack_tokens = LEMOE_CANONICAL_PACK_TOKENS,
-                                    .domain = lemoe_device_domain(world->device),
+                                    .domain = world->domain,
                                     .tick = world->tick};
     lemoe_status status = lemoe_prefix_cache_open(&args, slot->items, n_items, &slot->cache);
     if (status != LEMOE_OK) {

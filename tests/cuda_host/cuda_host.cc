@@ -131,7 +131,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
     (void)snprintf(properties->name, sizeof properties->name, "emulated device %d", device);
     properties->uuid.bytes[15] = (char)device;
     properties->totalGlobalMem = total_bytes();
-    properties->major = (int)setting("LEMOE_CUDA_HOST_CAPABILITY", 9);
+    properties->major = (int)cuda_host_setting("LEMOE_CUDA_HOST_CAPABILITY", 9);
     properties->multiProcessorCount = 1;
     return cudaSuccess;
 }
