@@ -52,6 +52,11 @@ void lemoe_file_map_forget(const void *data, int64_t n_bytes) {
     if (end > begin) (void)madvise((char *)data + (begin - (uintptr_t)data), end - begin, MADV_DONTNEED);
 }
 
+void lemoe_file_map_expect(const void *data, int64_t n_bytes) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), into = (uintptr_t)data % page;
+    if (n_bytes > 0) (void)madvise((char *)data - into, (size_t)n_bytes + into, MADV_WILLNEED);
+}
+
 bool lemoe_file_exists(const char *path) { return access(path, F_OK) == 0; }
 
 bool lemoe_file_is_folder(const char *path) {

@@ -22,6 +22,9 @@ void lemoe_file_map_close(lemoe_file_map *map);
 /* Local. Part of a mapping is not needed for now: its pages no longer count as this process's. They come back when they
  * are read. */
 void lemoe_file_map_forget(const void *data, int64_t n_bytes);
+/* Local. Part of a mapping is read soon, from its beginning to its end: the system may fetch it from the disk now, all
+ * of it at once, and not a few pages whenever one is missing. */
+void lemoe_file_map_expect(const void *data, int64_t n_bytes);
 
 bool lemoe_file_exists(const char *path);
 bool lemoe_file_is_folder(const char *path);

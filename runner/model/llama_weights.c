@@ -81,6 +81,8 @@ static lemoe_status load_slice(lemoe_llama *model, const char *name, int64_t row
         *out = lemoe_tensor_rows(whole, s->row, s->n_rows);
         return LEMOE_OK;
     }
+    lemoe_tensor part = lemoe_tensor_rows(whole, s->row, s->n_rows);
+    lemoe_file_map_expect(part.data, (int64_t)lemoe_tensor_bytes(&part));
     lemoe_status status = llama_copy_slice(model, &whole, s, model->dtype, out);
     if (status == LEMOE_ERR_NUMERIC) lemoe_error_prefix("tensor %s", name);
     lemoe_file_map_forget(whole.data, (int64_t)lemoe_tensor_bytes(&whole));

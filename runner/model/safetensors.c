@@ -391,6 +391,7 @@ static lemoe_status hash_tensor(const lemoe_safetensors *file, const entry *e, X
     const int64_t block = INT64_C(1) << 18; /* a multiple of every element */
     const shard *s = &file->shards[e->shard];
     const struct type *type = find_type(e->type);
+    lemoe_file_map_expect(s->map.data + s->data_begin + e->begin, e->end - e->begin);
     for (int64_t at = e->begin; at < e->end; at += block) {
         int64_t n = e->end - at < block ? e->end - at : block;
         const unsigned char *bytes = s->map.data + s->data_begin + at;
