@@ -1,25 +1,77 @@
 #!/usr/bin/env bash
-# gpu.sh [--emulated]: everything that needs a GPU, on a machine with one (one is enough). Builds, checks line by line,
-# prints a table; exit status 0 only if no line failed. A line that cannot run here says why and counts as skipped.
+# gpu.sh [--emulated] [PART ...]: everything that needs a GPU, on a machine with one (one is enough). Builds, checks line by
+# line, prints a table; exit status 0 only if no line failed. A line that cannot run here says why and counts as skipped.
+# Parts, all by default, in this order: operations golden world memcheck racecheck
 #   --emulated   the same lines on the kernels emulated on the CPU (tests/cuda_host), smaller, without those that only a
 #                GPU can answer: tests this script
-#   BUILD=build/release       the build's folder
+#   BUILD=build/release       the build's folder, or where what --carry made lies now
 #   PYTHON=/usr/bin/python3   with h5py and numpy
+#   MINUTES=...               no line begins after that
+#   LINE_MINUTES=10           a program that runs longer is ended, and its line has failed
 #   KEEP=1                    leaves the folder of outputs
+# gpu.sh --carry FILE.tar.xz: what the above runs, built here, where no GPU is needed, with the libraries of a bundle
+#   (scripts/bundle.sh), for a machine where nothing can be built or fetched (21 MB). That machine needs this repository, bash,
+#   CUDA 13's libraries or a Python with PyTorch, which brings them, and a Python with h5py and numpy:
+#     python3 -m tarfile -e FILE.tar.xz /tmp/lemoe && BUILD=/tmp/lemoe PYTHON=python3 MINUTES=9 tests/gpu.sh
 # What is run, and the bounds: the comments below. The table goes into tests/bench/RESULTS.md.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-build=$(realpath -m "${BUILD:-$root/build/release}")
-python=${PYTHON:-/usr/bin/python3}
+programs=(ops/ops_parity ops/ops_grad golden/test_golden_{model,gradients,edit})
+
+# carry FILE
+carry() {
+    set -e
+    local file folder path triplet rpath=
+    file=$(realpath -m "$1") folder=$(realpath -m "${BUILD:-$root/build/gpu-carry}")
+    LEMOE_BUNDLE=$(realpath -m "${LEMOE_BUNDLE:-$root/build/bundle}")
+    "$root/scripts/bundle.sh" "$LEMOE_BUNDLE"
+    . "$root/env.sh"
+    triplet=$(sed -n 's/^triplet //p' "$LEMOE_BUNDLE/needs")
+    # Programs and modules find the bundle from where they lie, not where it was when they were built.
+    for path in {,../,../../}bundle/usr/lib/$triplet{,/openblas-openmp}; do rpath+="\$ORIGIN/$path;"; done
+    cmake -S "$root" -B "$folder" -G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=ON -DLEMOE_CUDA=ON -DLEMOE_ONEDNN=OFF \
+        "-DCMAKE_BUILD_RPATH=$rpath" >/dev/null
+    cmake --build "$folder" --target lemoe-run lemoe_cuda lemoe_cuda_host "${programs[@]##*/}" >/dev/null
+    touch "$folder/carried"
+    tar cJf "$file" --exclude={./lib,./usr/include,./usr/share/doc,cmake,pkgconfig,'*.mod','lib*dnnl*','liblapack*'} \
+        --exclude={'libsentencepiece_train*','libprotobuf.so*','libhdf5*_'{cpp,fortran}'*'} --transform 's,^\./,bundle/,' \
+        -C "$folder" carried lemoe-run liblemoe_cuda.so tests/liblemoe_cuda_host.so "${programs[@]/#/tests/}" -C "$LEMOE_BUNDLE" .
+    du -h "$file"
+}
+
 emulated=0
 case "${1:-}" in
---emulated) emulated=1 ;;
-"") ;;
-*) echo "usage: tests/gpu.sh [--emulated]" >&2 && exit 1 ;;
+--carry)
+    [[ $# == 2 ]] || { echo "usage: tests/gpu.sh --carry FILE.tar.xz" >&2 && exit 1; }
+    carry "$2"
+    exit
+    ;;
+--emulated) emulated=1 && shift ;;
 esac
-. "$root/env.sh"
+parts=("$@")
+[[ $# -gt 0 ]] || parts=(operations golden world memcheck racecheck)
+for part in "${parts[@]}"; do
+    [[ " operations golden world memcheck racecheck " == *" $part "* ]] ||
+        { echo "usage: tests/gpu.sh [--emulated] [operations] [golden] [world] [memcheck] [racecheck]" >&2 && exit 1; }
+done
+wanted() { [[ " ${parts[*]} " == *" $1 "* ]]; }
+
+build=$(realpath -m "${BUILD:-$root/build/release}")
+python=${PYTHON:-/usr/bin/python3}
+is_carried=0
+if [[ -e $build/carried ]]; then is_carried=1 LEMOE_BUNDLE=$build/bundle; fi
+. "$root/env.sh" || exit 1
+. "$root/tests/bench/torch_libraries.sh"
 export PYTHONDONTWRITEBYTECODE=1
 program=$build/lemoe-run
+# Those of the toolkit, where there is one; else PyTorch's.
+if ldd "$build/liblemoe_cuda.so" 2>/dev/null | grep -q 'not found'; then
+    LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$(torch_libraries "$python" 2>/dev/null)
+    export LD_LIBRARY_PATH
+fi
+# Many containers forbid one process to read another's memory, which Open MPI learns at the first long message.
+export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
+limited() { timeout -k 10 $((60 * ${LINE_MINUTES:-10})) "$@"; }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/lemoe-gpu-XXXXXX")
 [[ ${KEEP:-} ]] || trap 'rm -rf "$work"' EXIT
@@ -35,6 +87,10 @@ skip() {
 # check NAME COMMAND...: a line. What the command prints last is the line's text; all of it stands in NAME's log.
 check() {
     local name=$1 log seconds begin=$SECONDS result=ok
+    if [[ ${MINUTES:-} ]] && ((SECONDS > 60 * MINUTES)); then
+        skip "$name" "the time is up"
+        return 1
+    fi
     log=$work/$(tr -c 'a-zA-Z0-9\n' _ <<<"$name").log
     shift
     if "$@" >"$log" 2>&1 </dev/null; then
@@ -77,21 +133,27 @@ device_name() {
 }
 echo "| line | result | s | |"
 echo "|---|---|---|---|"
-if ((emulated == 0)); then check "build" build_all || finish; fi
+if ((is_carried)); then
+    skip "build" "carried here"
+elif ((emulated == 0)); then
+    check "build" build_all || finish
+fi
 check "device" device_name || finish
 
 # ---- operations, and the model against PyTorch's numbers ----
 
 # Each operation against double precision, poisoned outputs, odd sizes; the thread family runs a pass over all operations
 # on three devices opened in turn and wants equal bits.
-golden() { (cd "$root" && LEMOE_TEST_DEVICE=cuda "$build/tests/golden/test_golden_$1"); }
+golden() { (cd "$root" && LEMOE_TEST_DEVICE=cuda limited "$build/tests/golden/test_golden_$1"); }
 if ((emulated)); then
     skip "operations and golden fixtures" "emulated: ctest -R cuda_host"
 else
-    check "operations: values" "$build/tests/ops/ops_parity" cuda
-    check "operations: gradients" "$build/tests/ops/ops_grad" cuda
+    if wanted operations; then
+        check "operations: values" limited "$build/tests/ops/ops_parity" cuda
+        check "operations: gradients" limited "$build/tests/ops/ops_grad" cuda
+    fi
     # Engine, gradients, edits: 1e-4 of each tensor's norm, fp32.
-    for part in model gradients edit; do check "golden: $part" golden "$part"; done
+    for name in model gradients edit; do ! wanted golden || check "golden: $name" golden "$name"; done
 fi
 
 # ---- the whole program on the embedded world ----
@@ -100,7 +162,7 @@ fi
 launch() {
     local folder=$1 ranks=$2
     shift 2
-    mpirun -n "$ranks" "$program" "$root/configs/quickstart.yaml" --only "$only" data.edits="$edits" edit.batch_size="$batch" \
+    limited mpirun -n "$ranks" "$program" "$root/configs/quickstart.yaml" --only "$only" data.edits="$edits" edit.batch_size="$batch" \
         {lemoe,moe,ft_m}.max_steps="$steps" {lemoe,moe,ft_m}.stop_loss=0 output.dir="$folder" "$@"
 }
 run_of() { echo "$1"/runs/*-"$2"-s*.h5; }
@@ -147,35 +209,40 @@ between_cards() {
 }
 
 export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0,1}
-if check "world: CPU against CUDA, fp32" world_fp32; then
-    check "world: twice the same" rerun
-    check "world: 2 ranks on one card" staged
-    if ((emulated)); then
-        LEMOE_CUDA_HOST_DEVICES=2 check "world: 2 ranks, NCCL" between_cards
-    elif (($(nvidia-smi -L 2>/dev/null | wc -l) < 2)); then
-        skip "world: 2 ranks, NCCL" "needs two GPUs"
+world() {
+    if check "world: CPU against CUDA, fp32" world_fp32; then
+        check "world: twice the same" rerun
+        check "world: 2 ranks on one card" staged
+        if ((emulated)); then
+            LEMOE_CUDA_HOST_DEVICES=2 check "world: 2 ranks, NCCL" between_cards
+        elif (($(nvidia-smi -L 2>/dev/null | wc -l) < 2)); then
+            skip "world: 2 ranks, NCCL" "needs two GPUs"
+        else
+            check "world: 2 ranks, NCCL" between_cards
+        fi
     else
-        check "world: 2 ranks, NCCL" between_cards
+        for name in "twice the same" "2 ranks on one card" "2 ranks, NCCL"; do skip "world: $name" "no run to compare with"; done
     fi
-else
-    for name in "twice the same" "2 ranks on one card" "2 ranks, NCCL"; do skip "world: $name" "no run to compare with"; done
-fi
-if check "world: CPU against CUDA, bf16" world_bf16; then
-    check "world: bf16 weights, fp32 products" world_widened
-else
-    skip "world: bf16 weights, fp32 products" "no run to compare with"
-fi
+    if check "world: CPU against CUDA, bf16" world_bf16; then
+        check "world: bf16 weights, fp32 products" world_widened
+    else
+        skip "world: bf16 weights, fp32 products" "no run to compare with"
+    fi
+}
+! wanted world || world
 
 # ---- the vendor's checkers ----
 
 for tool in memcheck racecheck; do
-    if ((emulated)); then
+    if ! wanted "$tool"; then
+        continue
+    elif ((emulated)); then
         skip "compute-sanitizer $tool" "emulated: no GPU"
     elif ! command -v compute-sanitizer >/dev/null; then
         skip "compute-sanitizer $tool" "not installed"
     else
         for family in norm rope embed attn xent route guards adamw fill linear; do
-            check "$tool: $family" compute-sanitizer --tool "$tool" --error-exitcode 9 "$build/tests/ops/ops_parity" cuda "$family"
+            check "$tool: $family" limited compute-sanitizer --tool "$tool" --error-exitcode 9 "$build/tests/ops/ops_parity" cuda "$family"
         done
     fi
 done

@@ -23,6 +23,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 python=${PYTHON:-${LEMOE_TRANSFORMERS_PYTHON:-python3}}
+. "$root/tests/bench/torch_libraries.sh"
 
 # carry FOLDER
 carry() {
@@ -40,13 +41,6 @@ carry() {
     du -sh "$1"
 }
 
-# torch_libraries: the folders of the CUDA libraries that torch brings, with colons behind them.
-torch_libraries() {
-    "$python" -c 'import glob, os, torch
-base = os.path.join(os.path.dirname(os.path.dirname(torch.__file__)), "nvidia", "*", "lib")
-print("".join(folder + ":" for folder in sorted(glob.glob(base))))'
-}
-
 if [[ ${1:-} == --carry ]]; then
     [[ $# == 2 ]] || { echo "usage: tests/bench/gpu.sh --carry FOLDER" >&2 && exit 1; }
     carry "$2"
@@ -61,7 +55,7 @@ else
     export BENCH_SHAPE=7b BENCH_TORCH_DEVICE=cuda BENCH_DTYPE=bf16 BENCH_ROUNDS=${BENCH_ROUNDS:-10}
     export BENCH_MODEL=${BENCH_MODEL:-${TMPDIR:-/tmp}/lemoe-bench-7b}
     # Ours by the cuBLAS that torch has, so that both sides have one.
-    LD_LIBRARY_PATH=$(torch_libraries 2>/dev/null || true)${LD_LIBRARY_PATH:-}
+    LD_LIBRARY_PATH=$(torch_libraries "$python" 2>/dev/null || true)${LD_LIBRARY_PATH:-}
     export LD_LIBRARY_PATH
 fi
 [[ $# -gt 0 ]] || set -- load steps graphs memory evaluation start
