@@ -78,12 +78,12 @@ typedef struct step_args {
 
 static __global__ void k_adamw(int64_t n, step_args a) {
     for (CUDA_EACH(i, n)) {
-        float g = a.grad[i] * a.grad_scale;
+        float g = a.grad[i] * a.grad_scale, w = a.w[i]; /* all are read before one is written */
         float m = a.beta1 * a.m[i] + (1.0f - a.beta1) * g;
         float v = a.beta2 * a.v[i] + (1.0f - a.beta2) * g * g;
         a.m[i] = m;
         a.v[i] = v;
-        a.w[i] = a.keep * a.w[i] - a.step_size * m / (sqrtf(v) * a.inverse_root + a.eps);
+        a.w[i] = a.keep * w - a.step_size * m / (sqrtf(v) * a.inverse_root + a.eps);
     }
 }
 

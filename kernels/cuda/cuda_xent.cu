@@ -2,7 +2,7 @@
  * row. */
 #include "kernels/cuda/cuda_kernel.cuh"
 
-enum { WARPS = CUDA_BLOCK / CUDA_WARP };
+enum { WARPS = CUDA_BLOCK / CUDA_WARP, AT_ONCE = 4 };
 
 /* The larger value, and of equal ones the lower index. */
 static __device__ inline void take_larger(float value, int64_t index, float *best, int64_t *at) {
@@ -71,8 +71,19 @@ static __global__ void k_xent_bwd(int64_t n, int64_t row_begin, float *logits, c
     float *x = logits + blockIdx.x * n, largest = row_max[blockIdx.x], own_weight = weight[blockIdx.x];
     float factor = own_weight / sum[blockIdx.x];
     int64_t own = label[blockIdx.x] - row_begin;
-    for (int64_t j = threadIdx.x; j < n; j += blockDim.x)
-        x[j] = factor * cuda_exp(x[j] - largest) - (j == own ? own_weight : 0.0f);
+    for (int64_t first = threadIdx.x; first < n; first += AT_ONCE * blockDim.x) {
+        float kept[AT_ONCE]; /* read before any is written: the compiler cannot know that none is the same */
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            int64_t j = first + i * blockDim.x;
+            kept[i] = j < n ? x[j] : 0.0f;
+        }
+#pragma unroll
+        for (int i = 0; i < AT_ONCE; i++) {
+            int64_t j = first + i * blockDim.x;
+            if (j < n) x[j] = factor * cuda_exp(kept[i] - largest) - (j == own ? own_weight : 0.0f);
+        }
+    }
 }
 
 lemoe_status cuda_xent_bwd(lemoe_device *device, lemoe_tensor logits, lemoe_tensor row_max, lemoe_tensor sum,
