@@ -71,6 +71,10 @@ if ldd "$build/liblemoe_cuda.so" 2>/dev/null | grep -q 'not found'; then
 fi
 # Many containers forbid one process to read another's memory, which Open MPI learns at the first long message.
 export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
+if wanted world && ! "$python" -c 'import h5py, numpy' 2>/dev/null; then
+    echo "gpu.sh: $python has no h5py or no numpy, which the part world compares with; set PYTHON" >&2
+    exit 1
+fi
 limited() { timeout -k 10 $((60 * ${LINE_MINUTES:-10})) "$@"; }
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/lemoe-gpu-XXXXXX")
