@@ -245,7 +245,7 @@ for tool in memcheck racecheck; do
     elif ! command -v compute-sanitizer >/dev/null; then
         skip "compute-sanitizer $tool" "not installed"
     else
-        for family in norm rope embed attn xent route guards adamw fill linear; do
+        for family in norm rope embed attn xent route guards adamw fill linear rounded; do
             check "$tool: $family" limited compute-sanitizer --tool "$tool" --error-exitcode 9 "$build/tests/ops/ops_parity" cuda "$family"
         done
     fi

@@ -37,6 +37,7 @@ planted cuda_xent k_rowmax '/st.shared.f32/ s/\]/+65536]/' xent 'k_rowmax.* and 
 # What is not there.
 planted cuda_norm k_rmsnorml 's/sqrt.rn/sqrt.approx/' norm 'cuda_norm.ptx:[0-9]+: .*sqrt.approx.f[0-9]+ with 2 operands is not known'
 planted cuda_norm k_rmsnorml 's/k_rmsnorml/k_rmsnorm_l/' norm 'no file has _Z9k_rmsnorml'
+planted cuda_attn k_attn_fwdILi1E 's/maxntid 256/maxntid 128/' attn 'k_attn_fwd.*: blocks of 256 threads'
 
 # Every kernel, in the families that are quick; RAN has a line a process and kernel: instructions that ran, and all.
 export LEMOE_CUDA_HOST_PTX LEMOE_CUDA_HOST_PTX_RAN=$work/ran

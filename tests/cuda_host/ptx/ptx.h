@@ -46,6 +46,7 @@ struct kernel {
     std::string name, file;
     const program *of;
     std::vector<size_t> argument_at, argument_bytes; /* one behind the other */
+    size_t most_threads;                             /* of a block, as the compiler was told; 0: it was not */
     std::vector<instruction> code;
     std::vector<slot> start; /* what the slots of a thread begin with */
 };

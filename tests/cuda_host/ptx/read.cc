@@ -107,6 +107,7 @@ class reader {
     void read_variable(bool is_shared);
     void read_kernel();
     void read_arguments();
+    void read_bounds();
     void read_body();
     void read_registers();
     void read_statement();
@@ -183,6 +184,7 @@ void reader::read_kernel() {
     labels.clear();
     branches.clear();
     read_arguments();
+    read_bounds();
     read_body();
     finish_kernel();
 }
@@ -208,6 +210,16 @@ void reader::read_arguments() {
         end += n_bytes;
         (void)take(",");
     }
+}
+
+/* [.maxntid X, 1, 1] [.minnctapersm N]: what __launch_bounds__ promised of launches, and asks of the assembler. */
+void reader::read_bounds() {
+    k->most_threads = 0;
+    if (take(".maxntid")) {
+        k->most_threads = number();
+        while (take(",")) k->most_threads *= number();
+    }
+    if (take(".minnctapersm")) (void)number();
 }
 
 void reader::read_body() {

@@ -84,6 +84,9 @@ const kernel *find_kernel(const char *called, const void *function) {
 }
 
 void run_thread(const launch &l) {
+    if (l.what->most_threads && blockDim.x > l.what->most_threads)
+        cuda_host_die("%s: blocks of %u threads, and the compiler was promised %zu at most", l.what->name.c_str(),
+                      blockDim.x, l.what->most_threads);
     std::vector<slot> slots = l.what->start;
     put(slots[TID_X], threadIdx.x);
     put(slots[NTID_X], blockDim.x);
