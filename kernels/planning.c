@@ -178,6 +178,10 @@ lemoe_status lemoe_planning_device_open(bool like_host, lemoe_products products,
     return status;
 }
 
+lemoe_status lemoe_planning_device_open_like(const lemoe_device *device, lemoe_device **out) {
+    return lemoe_planning_device_open(lemoe_device_is_host(device), device->products, out);
+}
+
 bool lemoe_device_is_planning(const lemoe_device *device) { return device->backend->compute == &compute_ops; }
 
 size_t lemoe_planning_device_peak_bytes(const lemoe_device *device) {

@@ -19,6 +19,8 @@ extern "C" {
  * lies where it would lie there, and lemoe_device_workspace_bytes is the room that operations of a GPU would have taken
  * by now, with products computed that way. Closed like any device. Errors: NOMEM. */
 lemoe_status lemoe_planning_device_open(bool like_host, lemoe_products products, lemoe_device **out) LEMOE_MUST_CHECK;
+/* Local. In place of that one. */
+lemoe_status lemoe_planning_device_open_like(const lemoe_device *device, lemoe_device **out) LEMOE_MUST_CHECK;
 /* Local. Whether operations of this device compute nothing. */
 bool lemoe_device_is_planning(const lemoe_device *device);
 /* Local. The most bytes of blocks smaller than LEMOE_PLANNING_BLOCK_BYTES that there were at once: of what is no arena.

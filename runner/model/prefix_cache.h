@@ -20,10 +20,19 @@ typedef struct lemoe_prefix_cache_args {
     lemoe_tick *tick;    /* may be NULL */
 } lemoe_prefix_cache_args;
 
+/* What computing rows takes of a rank's device besides the model, while it lasts; on the CPU there is no workspace. */
+typedef struct lemoe_prefix_scratch {
+    int64_t arena_bytes, workspace_bytes;
+} lemoe_prefix_scratch;
+/* Local. That of all these items, before anything is taken, by the code that computes them. Errors: NOMEM. */
+lemoe_status lemoe_prefix_cache_plan(const lemoe_prefix_cache_args *args, const lemoe_item *items, int64_t n_items,
+                                     lemoe_prefix_scratch *out) LEMOE_MUST_CHECK;
+
 /* Collective. Computes (or reads) cut rows and embeddings of all items in order and sets cut_rows, embedding_mean,
  * entity_mean, token_rows and token_index of each item. Items with n_tok 0 are passed over. A cache file that is
  * damaged, shorter or from another key is not an error: it is computed anew and replaced. The items' pointers stay
- * valid until close. */
+ * valid until close. Before anything is computed all ranks have taken what it takes of a GPU. Errors: NOMEM, agreed on,
+ * where one could not. */
 lemoe_status lemoe_prefix_cache_open(const lemoe_prefix_cache_args *args, lemoe_item *items, int64_t n_items,
                                      lemoe_prefix_cache **out) LEMOE_MUST_CHECK;
 void lemoe_prefix_cache_close(lemoe_prefix_cache *cache);

@@ -19,7 +19,8 @@
 
 static const double commit_seconds = 2, tick_seconds = 1; /* of the journal; of lease and commit */
 
-enum { ARENA_BLOCK_BYTES = 16 << 20, AUTO_MICRO_BATCH_TOKENS = 2048 };
+/* Of arenas; on a GPU small, since only what an editor opens with is asked for before all is planned. */
+enum { BLOCK_BYTES = 16 << 20, GPU_BLOCK_BYTES = 2 << 20, AUTO_MICRO_BATCH_TOKENS = 2048 };
 
 static lemoe_status agree(const run *r, lemoe_status local) { return lemoe_comm_agree(r->world->comm, local); }
 
@@ -47,9 +48,14 @@ static void tell(run *r, const char *phase) {
 
 /* ---- 1. the editor registers its seams, which gives the cut ---- */
 
+static size_t block_bytes_on(const lemoe_device *device) {
+    if (lemoe_device_is_planning(device)) return LEMOE_PLANNING_BLOCK_BYTES;
+    return lemoe_device_is_host(device) ? BLOCK_BYTES : GPU_BLOCK_BYTES;
+}
+
 static lemoe_status create_arenas(run *r) {
     lemoe_device *device = r->world->device;
-    size_t block_bytes = lemoe_device_is_planning(device) ? LEMOE_PLANNING_BLOCK_BYTES : ARENA_BLOCK_BYTES;
+    size_t block_bytes = block_bytes_on(device);
     if (r->step_arena) { /* opened before: a checkpoint could not be loaded */
         lemoe_arena_reset(r->run_arena, 0);
         lemoe_arena_reset(r->batch_arena, 0);
@@ -76,7 +82,11 @@ static lemoe_status open_editor_here(run *r) {
                                         .batch_size = size,
                                         .micro_batch_tokens = micro ? micro : AUTO_MICRO_BATCH_TOKENS,
                                         .tick = r->world->tick};
-    return r->ops->open(&r->context, &r->editor);
+    lemoe_status status = r->ops->open(&r->context, &r->editor);
+    if (status == LEMOE_ERR_NOMEM && !lemoe_device_is_host(r->world->device))
+        lemoe_error_prefix("%s has no room on the GPU beside the model; raise parallel.tensor on more devices",
+                           r->config->edit.method);
+    return status;
 }
 
 lemoe_status run_open_editor(run *r) { return agree(r, open_editor_here(r)); }

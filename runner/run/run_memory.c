@@ -47,9 +47,18 @@ static lemoe_status open_stream(run *r, const lemoe_run_memory_args *args) {
     return lemoe_run_stream_lay_out(r->world, items, plan, &r->stream);
 }
 
+/* What the editor has by now, and what computing the rows takes. */
+static lemoe_status plan_opening(const run *r, int64_t *n_bytes) {
+    lemoe_prefix_scratch scratch = {0};
+    LEMOE_TRY(lemoe_world_plan_items(r->world, lemoe_llama_cut(r->world->model), &scratch));
+    *n_bytes = (int64_t)lemoe_arena_used_bytes(r->run_arena) + scratch.arena_bytes + scratch.workspace_bytes;
+    return LEMOE_OK;
+}
+
 /* The steps of lemoe_run_execute, without results and checkpoints. */
-static lemoe_status go_through(run *r, const lemoe_run_memory_args *args) {
+static lemoe_status go_through(run *r, const lemoe_run_memory_args *args, int64_t *opening_bytes) {
     LEMOE_TRY(run_open_editor(r));
+    LEMOE_TRY(plan_opening(r, opening_bytes));
     LEMOE_TRY(open_stream(r, args));
     LEMOE_TRY(run_create_evaluators(r));
     lemoe_routing_args routing = {r->ops, r->editor, &r->stream.eval, NULL};
@@ -73,8 +82,10 @@ static lemoe_status measure(const lemoe_run_memory_args *args, lemoe_world *worl
                             lemoe_run_memory *out) {
     lemoe_run_args run_args = {.world = world, .config = config, .run_id = "planning", .identity = ""};
     run r = {.args = &run_args, .world = world, .config = config};
-    lemoe_status status = go_through(&r, args);
+    int64_t opening_bytes = 0;
+    lemoe_status status = go_through(&r, args, &opening_bytes);
     *out = (lemoe_run_memory){.demand = run_demand(&r),
+                              .opening_bytes = opening_bytes,
                               .weight_bytes =
                                   lemoe_llama_share_bytes(args->shape, config->model.dtype, args->tensor_parallel) +
                                   (int64_t)lemoe_planning_device_peak_bytes(world->device),
@@ -108,5 +119,6 @@ int64_t lemoe_run_demand_bytes(const lemoe_run_demand *d) {
 }
 
 int64_t lemoe_run_process_bytes(const lemoe_run_memory *memory) {
-    return program_bytes + memory->weight_bytes + memory->prefix_bytes + lemoe_run_demand_bytes(&memory->demand);
+    int64_t later = lemoe_run_demand_bytes(&memory->demand), most = memory->opening_bytes;
+    return program_bytes + memory->weight_bytes + memory->prefix_bytes + (later > most ? later : most);
 }

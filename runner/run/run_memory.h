@@ -30,15 +30,16 @@ int64_t lemoe_run_demand_bytes(const lemoe_run_demand *demand);
 /* Bytes of the team's first rank, which takes the most. */
 typedef struct lemoe_run_memory {
     lemoe_run_demand demand;
-    int64_t weight_bytes; /* its share of the model, and what editors patch */
-    int64_t prefix_bytes; /* rows at the cut */
+    int64_t opening_bytes; /* of its device beside the model, while rows at the cut are computed; then demand begins */
+    int64_t weight_bytes;  /* its share of the model, and what editors patch */
+    int64_t prefix_bytes;  /* rows at the cut */
 } lemoe_run_memory;
 
 /* Local. Milliseconds for small runs; takes addresses, next to no memory. Errors: those of the run's own code; NOMEM
  * where addresses are limited. */
 lemoe_status lemoe_run_plan_memory(const lemoe_run_memory_args *args, lemoe_run_memory *out) LEMOE_MUST_CHECK;
-/* Local, pure. What the process of a rank takes at its peak: the above, the library's buffers, and a constant for the
- * program itself. */
+/* Local, pure. What the process of a rank takes at its peak: the above, of the two that follow each other the larger,
+ * and a constant for the program itself. */
 int64_t lemoe_run_process_bytes(const lemoe_run_memory *memory);
 
 #endif

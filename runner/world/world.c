@@ -74,6 +74,15 @@ static bool same_model(const lemoe_config *a, const lemoe_config *b) {
            strcmp(a->parallel.device, b->parallel.device) == 0;
 }
 
+/* What a device without room asks of the user. */
+static lemoe_status advise(lemoe_status status, const char *what) {
+    if (status == LEMOE_ERR_NOMEM)
+        lemoe_error_prefix("the device has no room for %s; take one with more free memory, start fewer ranks on it, or "
+                           "raise parallel.tensor on more devices",
+                           what);
+    return status;
+}
+
 /* The device of this rank; `auto` was resolved by whoever expanded the configuration. */
 static lemoe_status open_device(lemoe_world *world, const lemoe_config *config) {
     const char *kind = config->parallel.device;
@@ -81,7 +90,8 @@ static lemoe_status open_device(lemoe_world *world, const lemoe_config *config) 
     LEMOE_TRY(lemoe_device_count(kind, &n));
     int index = world->local_rank % n;
     LEMOE_TRY(lemoe_device_describe(kind, index, &world->device_info));
-    LEMOE_TRY(lemoe_device_open_at(kind, index, (int)config->parallel.threads, &world->device));
+    LEMOE_TRY(
+        advise(lemoe_device_open_at(kind, index, (int)config->parallel.threads, &world->device), "its libraries"));
     return lemoe_device_set_products(world->device, lemoe_config_products(config));
 }
 
@@ -157,7 +167,7 @@ static lemoe_status open_model(lemoe_world *world, const lemoe_config *config, i
     LEMOE_TRY(lemoe_comm_attach(world->comm, world->device, world->device_info.id));
     LEMOE_TRY(lemoe_comm_agree(world->comm, write_domain(world)));
     lemoe_llama_args args = {config->model.path, config->model.dtype, world->device, world->comm};
-    LEMOE_TRY(lemoe_llama_open(&args, &world->model));
+    LEMOE_TRY(advise(lemoe_llama_open(&args, &world->model), "the weights"));
     int64_t n_vocab = lemoe_llama_config_of(world->model)->n_vocab;
     return lemoe_comm_agree(world->comm, lemoe_tokenizer_open(config->model.path, n_vocab, &world->tokenizer));
 }
@@ -252,6 +262,25 @@ lemoe_status lemoe_world_open_planning(lemoe_comm *comm, const lemoe_world_plan_
     return make_zeros(world, args->shape->d_model);
 }
 
+static lemoe_prefix_cache_args cache_args(const lemoe_world *world, int64_t cut) {
+    return (lemoe_prefix_cache_args){.model = world->model,
+                                     .cut = cut,
+                                     .pack_tokens = LEMOE_CANONICAL_PACK_TOKENS,
+                                     .domain = world->domain,
+                                     .tick = world->tick};
+}
+
+lemoe_status lemoe_world_plan_items(const lemoe_world *world, int64_t cut, lemoe_prefix_scratch *out) {
+    lemoe_prefix_cache_args args = cache_args(world, cut);
+    lemoe_item *items = NULL;
+    int64_t n_items = world->stream->n_edit * world->stream->n_role;
+    LEMOE_TRY(lemoe_mem_alloc(n_items, sizeof *items, &items));
+    items_from_stream(world->stream, items);
+    lemoe_status status = lemoe_prefix_cache_plan(&args, items, n_items, out);
+    lemoe_mem_free(items);
+    return status;
+}
+
 lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cache_folder, double cache_max_bytes,
                                const lemoe_item **items) {
     for (int64_t i = 0; i < world->n_cache; i++)
@@ -268,13 +297,9 @@ lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cach
         *items = slot->items;
         return LEMOE_OK;
     }
-    lemoe_prefix_cache_args args = {.model = world->model,
-                                    .cut = cut,
-                                    .folder = cache_folder,
-                                    .max_bytes = cache_max_bytes,
-                                    .pack_tokens = LEMOE_CANONICAL_PACK_TOKENS,
-                                    .domain = world->domain,
-                                    .tick = world->tick};
+    lemoe_prefix_cache_args args = cache_args(world, cut);
+    args.folder = cache_folder;
+    args.max_bytes = cache_max_bytes;
     lemoe_status status = lemoe_prefix_cache_open(&args, slot->items, n_items, &slot->cache);
     if (status != LEMOE_OK) {
         lemoe_mem_free(slot->items);

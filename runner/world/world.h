@@ -52,8 +52,11 @@ lemoe_status lemoe_world_open_planning(lemoe_comm *comm, const lemoe_world_plan_
  * weights, of all ranks that share it; those of opening. */
 lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config, int64_t run_bytes) LEMOE_MUST_CHECK;
 /* Collective. All sequences in dataset order, [n_edit * n_role] like the stream's, with their rows at the cut: from
- * memory, from cache_folder (NULL: none), or computed. Borrowed until the world's data changes or it closes. */
+ * memory, from cache_folder (NULL: none), or computed. Borrowed until the world's data changes or it closes. Errors,
+ * agreed on: NOMEM, before anything is computed. */
 lemoe_status lemoe_world_items(lemoe_world *world, int64_t cut, const char *cache_folder, double cache_max_bytes,
                                const lemoe_item **items) LEMOE_MUST_CHECK;
+/* Local. What computing those rows takes of the device, before any of it is taken. */
+lemoe_status lemoe_world_plan_items(const lemoe_world *world, int64_t cut, lemoe_prefix_scratch *out) LEMOE_MUST_CHECK;
 
 #endif

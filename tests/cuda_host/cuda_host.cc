@@ -224,7 +224,7 @@ cudaError_t cudaFreeHost(void *block) {
 
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
     *total = total_bytes();
-    *free_bytes = *total - n_taken;
+    *free_bytes = n_taken < *total ? *total - n_taken : 0;
     return cudaSuccess;
 }
 
