@@ -114,7 +114,8 @@ bool lemoe_device_can_capture(const lemoe_device *device);
  * before closing the device. What waits or gives values to the host (upload, download, alloc, sync, sumsq,
  * count_nonfinite) fails there with STATE, as does an operation that needs more workspace than there is: run once
  * plainly before. After a failure between them end is called all the same, and what it gives is destroyed. Copy and
- * zero may be captured; collectives of the device as well. Errors: UNSUPPORTED, DEVICE, STATE. */
+ * zero may be captured; collectives of the device as well. Errors: UNSUPPORTED, DEVICE, STATE; NOMEM from end, where
+ * the device has no room for what replaying takes: nothing is lost, the operations can be run plainly. */
 lemoe_status lemoe_device_capture_begin(lemoe_device *device) LEMOE_MUST_CHECK;
 lemoe_status lemoe_device_capture_end(lemoe_device *device, lemoe_graph **out) LEMOE_MUST_CHECK;
 /* Local. Runs it, in order with other operations. Errors: DEVICE. */

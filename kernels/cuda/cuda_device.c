@@ -422,6 +422,15 @@ static lemoe_status cuda_capture_begin(lemoe_device *device) {
     return LEMOE_OK;
 }
 
+/* With all the memory that replaying it takes. */
+static cudaError_t make_executable(cudaGraph_t graph, cudaStream_t stream, cudaGraphExec_t *out) {
+    cudaError_t error = cudaGraphInstantiate(out, graph, 0);
+    if (error != cudaSuccess) return error;
+    error = cudaGraphUpload(*out, stream);
+    if (error != cudaSuccess) (void)cudaGraphExecDestroy(*out);
+    return error;
+}
+
 static lemoe_status cuda_capture_end(lemoe_device *device, lemoe_graph **out) {
     cuda_state *state = cuda_state_of(device);
     cudaGraph_t graph = NULL;
@@ -429,9 +438,9 @@ static lemoe_status cuda_capture_end(lemoe_device *device, lemoe_graph **out) {
     LEMOE_CHECK(state->is_capturing, LEMOE_ERR_STATE, "capture_end: nothing is captured");
     state->is_capturing = false;
     CUDA_TRY(cudaStreamEndCapture(state->stream, &graph));
-    cudaError_t error = cudaGraphInstantiate(&executable, graph, 0);
+    cudaError_t error = make_executable(graph, state->stream, &executable);
     (void)cudaGraphDestroy(graph);
-    CUDA_TRY(error);
+    if (error != cudaSuccess) return cuda_failed(__FILE__, __LINE__, "an executable graph", error);
     state->n_graph++;
     *out = (lemoe_graph *)executable;
     return LEMOE_OK;

@@ -226,12 +226,15 @@ lemoe_status lemoe_llama_forward_cut(lemoe_llama *m, const lemoe_pack *pack, int
     return lemoe_comm_keep_step(m->comm, forward_cut(m, pack, cut, arena, out));
 }
 
+/* The trace is left where it stood, so that what was recorded and cannot be replayed is done after all. */
 static lemoe_status above_cut(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output, lemoe_tensor weight,
                               lemoe_arena *arena) {
     size_t mark = lemoe_arena_mark(arena);
+    lemoe_llama_trace before = *output->trace;
     LEMOE_TRY(forward_above(m, pack, arena, output));
     LEMOE_TRY(backward_above(m, pack, output, weight, lemoe_llama_cut(m), arena));
     lemoe_arena_reset(arena, mark);
+    *output->trace = before;
     return LEMOE_OK;
 }
 

@@ -74,10 +74,18 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     return cudaSuccess;
 }
 
+static size_t n_executable;
+
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long) {
     if (cuda_host_refused_by_capture()) return cuda_host_done(cudaErrorStreamCaptureUnsupported);
     *executable = new CUgraphExec_st{*graph, {}};
+    n_executable++;
     return cudaSuccess;
+}
+/* Real ones take their memory of the device here, or when they are made. */
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
+    bool has_room = n_executable <= cuda_host_setting("LEMOE_CUDA_HOST_GRAPHS", SIZE_MAX);
+    return has_room ? cudaSuccess : cuda_host_done(cudaErrorMemoryAllocation);
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
     delete graph;
@@ -117,5 +125,6 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
 /* What was launched keeps what it needs. */
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
     delete executable;
+    n_executable--;
     return cudaSuccess;
 }

@@ -224,6 +224,25 @@ static void what_finds_its_place_taken_is_launched_plainly(void **state) {
     assert_in_range(n_replay, BATCHES * 2, BATCHES * 2 * (STEPS - 1) - 1);
 }
 
+/* A device with no room for graphs, or for one alone: what cannot be replayed is launched, also above the cut. */
+static void without_room_for_graphs_the_bits_are_the_same(void **state) {
+    static const char *const settings[] = {LEMOE_OF(9) ", preset: stable, minibatch: 1}", MOE_OF(9) ", minibatch: 1}"};
+    static run_of plain, launched;
+    if (strcmp(tiny_device_kind(), "cpu") == 0) skip();
+    for (int i = 0; i < 4; i++) {
+        bool has_room = i % 2 == 1;
+        plain = (run_of){settings[i / 2], 0, one_piece, .plainly = true};
+        launched = (run_of){settings[i / 2], 0, one_piece, .plainly = false};
+        train(state, &plain);
+        assert_int_equal(setenv("LEMOE_CUDA_HOST_GRAPHS", has_room ? "1" : "0", 1), 0);
+        train(state, &launched);
+        assert_int_equal(unsetenv("LEMOE_CUDA_HOST_GRAPHS"), 0);
+        assert_int_equal(n_capture, BATCHES * EDITOR_BATCH_SIZE); /* each is tried once */
+        assert_int_equal(n_replay, has_room ? BATCHES * 2 : 0);
+        assert_same_bits(&plain, &launched);
+    }
+}
+
 /* The host takes part in its reductions, above the block at the cut too. */
 static void a_team_through_the_host_is_launched_plainly(void **state) {
     static run_of run;
@@ -271,6 +290,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(replayed_steps_have_the_same_bits, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(what_finds_its_place_taken_is_launched_plainly, fixture_open, fixture_close),
+        cmocka_unit_test_setup_teardown(without_room_for_graphs_the_bits_are_the_same, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(a_team_through_the_host_is_launched_plainly, fixture_open, fixture_close),
         cmocka_unit_test_setup_teardown(the_host_waits_a_few_times_an_update, fixture_open, fixture_close),
     };

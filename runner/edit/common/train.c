@@ -1,6 +1,7 @@
 #include "runner/edit/common/train.h"
 
 #include "kernels/base/clock.h"
+#include "kernels/base/log.h"
 #include "kernels/base/mem.h"
 #include "kernels/base/rng.h"
 
@@ -16,6 +17,7 @@ typedef struct micro {
     int64_t n_run;             /* how often it was computed so far */
     lemoe_graph *graph;        /* what is replayed of it, once that is captured */
     size_t place;              /* where the step arena stood then */
+    bool has_no_room;          /* on the device, for that graph */
 } micro;
 
 /* What an update is computed on: the same edits in every pass, so its micro-batches are built once, when it is first
@@ -93,6 +95,19 @@ static bool can_replay(const training *t) {
            lemoe_comm_stays_on_device(lemoe_llama_comm(t->model));
 }
 
+/* Once a batch. */
+static void tell_of_launches(const training *t) {
+    int64_t n_micro = 0, n_launched = 0;
+    for (int64_t i = 0; i < t->n_minibatch && t->minibatches; i++)
+        for (int64_t j = 0; j < t->minibatches[i].n_micro; j++, n_micro++)
+            n_launched += t->minibatches[i].micros[j].has_no_room;
+    if (n_launched > 0)
+        lemoe_log(LEMOE_LOG_WARN,
+                  "batch %lld: the GPU has no room for the graphs of %lld of %lld micro-batches, which are launched "
+                  "instead: the same numbers, later",
+                  (long long)t->args->batch->index + 1, (long long)n_launched, (long long)n_micro);
+}
+
 static void destroy_minibatches(training *t) {
     for (int64_t i = 0; i < t->n_minibatch && t->minibatches; i++) {
         minibatch *b = &t->minibatches[i];
@@ -148,15 +163,26 @@ static lemoe_status capture(const training *t, micro *m, micro_work work) {
     return status != LEMOE_OK ? status : ended;
 }
 
+/* What graphs take is not planned, since only the device knows it: one that has no room for another is no failure. The
+ * work is launched, for the same bits, and peers do not notice which of the two a rank does. */
+static lemoe_status capture_where_room_is(const training *t, micro *m, micro_work work) {
+    lemoe_status status = capture(t, m, work);
+    if (status != LEMOE_ERR_NOMEM) return status;
+    m->has_no_room = true;
+    lemoe_error_clear();
+    return LEMOE_OK;
+}
+
 /* What was captured uses the arena from where it stood: a bypass takes as much every time, so that in an arena of one
  * piece this is always the same place. */
 static lemoe_status replay(const training *t, micro *m, micro_work work) {
     size_t place = lemoe_arena_mark(t->context->step_arena);
-    if (!m->graph) {
-        LEMOE_TRY(capture(t, m, work));
+    if (!m->graph && !m->has_no_room) {
+        LEMOE_TRY(capture_where_room_is(t, m, work));
         m->place = place;
     }
-    return place == m->place ? lemoe_graph_replay(lemoe_llama_device(t->model), m->graph) : work(t, m);
+    bool is_there = m->graph && place == m->place;
+    return is_there ? lemoe_graph_replay(lemoe_llama_device(t->model), m->graph) : work(t, m);
 }
 
 static lemoe_status replay_above(const training *t, micro *m) { return replay(t, m, run_above); }
@@ -305,6 +331,7 @@ lemoe_status lemoe_train_batch(const lemoe_train_args *args) {
     t.captures = can_replay(&t);
     LEMOE_TRY_GOTO(run_passes(&t));
 out:
+    tell_of_launches(&t);
     destroy_minibatches(&t);
     lemoe_mem_free(t.items);
     lemoe_mem_free(t.order);
