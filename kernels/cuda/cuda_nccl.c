@@ -1,3 +1,5 @@
+#define _DEFAULT_SOURCE /* setenv */
+
 /* NCCL as the device's collectives, on the stream of its operations. */
 #include "kernels/cuda/cuda_internal.h"
 
@@ -6,6 +8,7 @@
 #include <nccl.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct lemoe_collective {
@@ -14,10 +17,12 @@ struct lemoe_collective {
     struct lemoe_collective *next; /* open on the same device */
 };
 
+/* The library has no code for a device without memory: it repeats what CUDA said. */
 static lemoe_status failed(const char *file, int line, const char *what, ncclResult_t result) {
     const char *reason = ncclGetLastError(NULL);
-    return lemoe_raise_at(file, line, LEMOE_ERR_COMM, "%s: %s%s%s", what, ncclGetErrorString(result),
-                          reason && *reason ? ": " : "", reason ? reason : "");
+    bool is_full = reason && strstr(reason, "out of memory");
+    return lemoe_raise_at(file, line, is_full ? LEMOE_ERR_NOMEM : LEMOE_ERR_COMM, "%s: %s%s%s", what,
+                          ncclGetErrorString(result), reason && *reason ? ": " : "", reason ? reason : "");
 }
 
 #define NCCL_TRY(what, call)                                                                                           \
@@ -84,6 +89,10 @@ static lemoe_status nccl_unique_id(lemoe_device *device, lemoe_collective_id *ou
     return LEMOE_OK;
 }
 
+/* All that a group will ever take of the device is taken when it opens, not at the first collective of some size that
+ * needs another way. Whoever sets it otherwise has their reasons. */
+static void connect_at_once(void) { (void)setenv("NCCL_RUNTIME_CONNECT", "0", 0); }
+
 static lemoe_status nccl_open(lemoe_device *device, const lemoe_collective_id *id, int rank, int size,
                               lemoe_collective **out) {
     ncclUniqueId own;
@@ -92,6 +101,7 @@ static lemoe_status nccl_open(lemoe_device *device, const lemoe_collective_id *i
     memcpy(own.internal, id->bytes, sizeof own.internal);
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *collective, &collective));
     collective->size = size;
+    connect_at_once();
     ncclResult_t result = ncclCommInitRank(&collective->comm, size, own, rank);
     if (result != ncclSuccess) {
         char what[64];

@@ -43,8 +43,9 @@ lemoe_status lemoe_comm_broadcast_bytes(lemoe_comm *comm, int root, void *bytes,
 /* Collective. From now on the comm reduces tensors of this device too, by the shortest way there is: in place where the
  * host reaches its memory; between the devices themselves where they offer that and each rank has one of its own
  * (NCCL); else staged, through pinned host memory and the team's own reduction, whose bits it has. device_id: what
- * tells devices apart (lemoe_device_info.id). The device is borrowed until detach, or close of the comm. Errors, agreed
- * on: COMM from the device's library; NOMEM; STATE when another device is attached. */
+ * tells devices apart (lemoe_device_info.id). The device is borrowed until detach, or close of the comm. What the
+ * device's library takes of its memory is taken afterwards. Errors, agreed on: COMM from that library; NOMEM; STATE
+ * when another device is attached. */
 lemoe_status lemoe_comm_attach(lemoe_comm *comm, lemoe_device *device, const char *device_id) LEMOE_MUST_CHECK;
 /* Collective where ranks' devices talk to each other, else Local. Fine when nothing is attached. */
 void lemoe_comm_detach(lemoe_comm *comm);

@@ -164,7 +164,8 @@ static lemoe_status write_domain(lemoe_world *world) {
 static lemoe_status open_model(lemoe_world *world, const lemoe_config *config, int64_t run_bytes) {
     LEMOE_TRY(lemoe_comm_agree(world->comm, open_device(world, config)));
     LEMOE_TRY(check_memory(world, config, run_bytes));
-    LEMOE_TRY(lemoe_comm_attach(world->comm, world->device, world->device_info.id));
+    LEMOE_TRY(advise(lemoe_comm_attach(world->comm, world->device, world->device_info.id), "its library's buffers"));
+    LEMOE_TRY(check_memory(world, config, run_bytes)); /* what a library takes is known when it has been taken */
     LEMOE_TRY(lemoe_comm_agree(world->comm, write_domain(world)));
     lemoe_llama_args args = {config->model.path, config->model.dtype, world->device, world->comm};
     LEMOE_TRY(advise(lemoe_llama_open(&args, &world->model), "the weights"));

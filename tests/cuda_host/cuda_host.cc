@@ -6,6 +6,7 @@
  *   LEMOE_CUDA_HOST_DEVICES      how many devices there are (1)
  *   LEMOE_CUDA_HOST_BYTES        memory of each (4 GiB)
  *   LEMOE_CUDA_HOST_GRAPHS       for how many executable graphs a device has room (any number)
+ *   LEMOE_CUDA_HOST_NCCL_BYTES   memory that a communicator takes with its first collective (0)
  *   LEMOE_CUDA_HOST_CAPABILITY   their compute capability (9)
  *   LEMOE_CUDA_HOST_OPEN=1       leaves device memory open once it is: faster, for whole runs of the program
  *   LEMOE_CUDA_HOST_ORDER        held or ahead: one order of streams (cuda_host_streams.cc) in place of both in turn

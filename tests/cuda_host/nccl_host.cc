@@ -13,6 +13,7 @@
 
 struct ncclComm {
     std::shared_ptr<nccl_group> group;
+    void *buffers;
 };
 
 namespace {
@@ -101,6 +102,15 @@ void collective::take(int64_t number) {
                n_bytes);
 }
 
+/* Real ones take memory of the device with the first collective, if not before. */
+ncclResult_t connect(ncclComm_t comm) {
+    size_t n_bytes = cuda_host_setting("LEMOE_CUDA_HOST_NCCL_BYTES", 0);
+    if (comm->buffers || n_bytes == 0) return ncclSuccess;
+    if (cudaMalloc(&comm->buffers, n_bytes) == cudaSuccess) return ncclSuccess;
+    (void)cudaGetLastError();
+    return nccl_failed(ncclUnhandledCudaError, "Cuda failure 2 'out of memory'");
+}
+
 /* Checks what NCCL checks, and that both ends lie on the device. */
 ncclResult_t queue(ncclComm_t comm, const nccl_call &call, const void *send, void *receive, size_t n_part,
                    cudaStream_t stream) {
@@ -112,6 +122,7 @@ ncclResult_t queue(ncclComm_t comm, const nccl_call &call, const void *send, voi
     size_t n_bytes = call.count * item_bytes;
     if (!cuda_host_on_device(send, n_bytes) || !cuda_host_on_device(receive, n_part * n_bytes))
         return nccl_failed(ncclInvalidArgument, "%s: not memory of the device", call.name);
+    if (ncclResult_t result = connect(comm)) return result;
     std::shared_ptr<collective> work(new collective);
     work->ranks = comm->group;
     work->call = call;
@@ -128,6 +139,7 @@ ncclResult_t close_comm(ncclComm_t comm, const char *call) {
     cuda_host_finish_all();
     nccl_group_leave(comm->group.get());
     if (comm->group.use_count() > 1) cuda_host_die("%s: a captured graph still names the communicator", call);
+    (void)cudaFree(comm->buffers);
     delete comm;
     return ncclSuccess;
 }
@@ -141,6 +153,7 @@ ncclResult_t ncclGetVersion(int *version) {
 const char *ncclGetErrorString(ncclResult_t result) {
     switch (result) {
     case ncclSuccess: return "no error";
+    case ncclUnhandledCudaError: return "unhandled cuda error";
     case ncclSystemError: return "unhandled system error";
     case ncclInvalidArgument: return "invalid argument";
     case ncclInvalidUsage: return "invalid usage";
@@ -158,7 +171,7 @@ ncclResult_t ncclCommInitRank(ncclComm_t *comm, int n_rank, ncclUniqueId id, int
     *comm = nullptr;
     if (cuda_host_refused_by_capture()) return nccl_failed(ncclInvalidUsage, "not while a stream captures");
     ncclResult_t result = nccl_group_join(group.get(), id.internal, rank, n_rank);
-    if (result == ncclSuccess) *comm = new ncclComm{group};
+    if (result == ncclSuccess) *comm = new ncclComm{group, nullptr};
     return result;
 }
 

@@ -12,10 +12,10 @@ settings=("$quickstart" --only 'quickstart-[mfn]*' data.edits=1 moe.max_steps=1 
 plenty=4000000000
 remedy='raise parallel.tensor on more devices'
 
-# with_bytes DEVICES BYTES... : a rank for each; the folder is named after them. Sets n_complete and n_failed.
+# with_bytes DEVICES BYTES...: a rank for each, and a folder of their own. Sets n_complete and n_failed.
+n_sweep=0
 with_bytes() {
-    local status=0 ranks=() bytes folder
-    folder=$(IFS=-; echo "$*")
+    local status=0 ranks=() bytes folder=$((++n_sweep))
     export LEMOE_CUDA_HOST_DEVICES=$1
     for bytes in "${@:2}"; do
         ranks+=(${ranks[0]:+:} -n 1 -x LEMOE_CUDA_HOST_BYTES="$bytes" "$program" "${settings[@]}"
@@ -30,6 +30,7 @@ with_bytes() {
     for file in "$folder"/runs/*.h5; do
         [ "$(status_of "$file")" != running ] || fail "$*: $file says that the run is under way"
     done
+    cat runs >>all_runs
     echo "$*: $n_complete complete, $n_failed failed"
 }
 
@@ -54,4 +55,10 @@ sizes() {
 sizes 1 none 33 40 41 42 44 58
 sizes 1 same 33 40 41 44 58
 sizes 2 $plenty 33 36.5 37 37.2 37.4 37.6 40 50
+# buffers of NCCL, for which there is no room where there is some for weights, or which leave none for these
+LEMOE_CUDA_HOST_NCCL_BYTES=5000000 sizes 2 $plenty 37.4 40 56
 [ "$n_part" -ge 5 ] || fail "only $n_part sweeps of which some runs have room and others do not"
+for reason in 'no room for its libraries' 'weights and run take' 'computing rows at the cut takes' \
+    "no room for its library's buffers"; do
+    grep -q "$reason" all_runs || fail "no run failed for: $reason"
+done

@@ -26,7 +26,7 @@ struct lemoe_collective {
 
 static struct {
     int n_id, n_open, n_reduce, n_close, n_abort;
-    bool fails_to_open;
+    bool fails_to_open, fails_to_reduce, misses_a_peer;
 } seen;
 
 static const char id_text[] = "made by rank 0, carried to the others";
@@ -59,6 +59,8 @@ static lemoe_status fake_allreduce(lemoe_device *device, lemoe_collective *group
     (void)MPI_Allreduce(MPI_IN_PLACE, wall_inside(x.data), (int)lemoe_tensor_count(&x), type,
                         reduction == LEMOE_REDUCE_MAX ? MPI_MAX : MPI_SUM, MPI_COMM_WORLD);
     seen.n_reduce++;
+    LEMOE_CHECK(!seen.fails_to_reduce, LEMOE_ERR_NOMEM, "no room for buffers");
+    LEMOE_CHECK(!seen.misses_a_peer, LEMOE_ERR_COMM, "a peer is gone");
     return LEMOE_OK;
 }
 
@@ -146,13 +148,19 @@ static void direct(parallel *p, lemoe_device *device) {
     reduce_and_check(p, device, p->size == 1 ? "host" : "direct");
     lemoe_comm_detach(p->world);
     if (p->size == 1) return;
-    CHECK(p, seen.n_open == 1 && seen.n_close == 1 && seen.n_reduce == 2 && seen.n_abort == 0);
+    CHECK(p, seen.n_open == 1 && seen.n_close == 1 && seen.n_reduce == 3 && seen.n_abort == 0); /* once to try */
     CHECK(p, seen.n_id == (p->rank == 0));
     seen.fails_to_open = p->rank == p->size - 1; /* one rank cannot: all learn why, none is left in the group */
     CHECK(p, lemoe_comm_attach(p->world, device, id) == LEMOE_ERR_COMM);
     CHECK(p, strstr(lemoe_error_message(), "no way to the peer") != NULL);
     CHECK(p, seen.n_close == seen.n_open && seen.n_abort == (p->rank == p->size - 1 ? 0 : 1));
-    seen.fails_to_open = false;
+    memset(&seen, 0, sizeof seen);
+    seen.fails_to_reduce = p->rank == p->size - 1; /* one rank has no memory, and leaves: that is what all learn */
+    seen.misses_a_peer = !seen.fails_to_reduce;
+    CHECK(p, lemoe_comm_attach(p->world, device, id) == LEMOE_ERR_NOMEM);
+    CHECK(p, strstr(lemoe_error_message(), "no room for buffers") != NULL);
+    CHECK(p, seen.n_open == 1 && seen.n_close == 1 && seen.n_abort > 0);
+    seen.fails_to_reduce = seen.misses_a_peer = false;
     PAR(p, lemoe_comm_attach(p->world, device, id));
     lemoe_comm_detach(p->world);
 }
