@@ -78,6 +78,15 @@ static void close_run(run *r) {
     lemoe_arena_destroy(r->run_arena);
 }
 
+/* On the CPU weights are pages of a file, and the output matrix is first read by a score: but a rank that is alone has
+ * read all of them, for the fingerprint. */
+static int64_t later_bytes(const lemoe_run_memory_args *args) {
+    const lemoe_llama_config *c = args->shape;
+    int64_t tp = args->tensor_parallel, n_row = (c->n_vocab + tp - 1) / tp;
+    if (!args->like_host || tp == 1 || c->tied_embeddings) return 0;
+    return n_row * c->d_model * (int64_t)lemoe_dtype_bytes(args->config->model.dtype);
+}
+
 static lemoe_status measure(const lemoe_run_memory_args *args, lemoe_world *world, const lemoe_config *config,
                             lemoe_run_memory *out) {
     lemoe_run_args run_args = {.world = world, .config = config, .run_id = "planning", .identity = ""};
@@ -89,6 +98,7 @@ static lemoe_status measure(const lemoe_run_memory_args *args, lemoe_world *worl
                               .weight_bytes =
                                   lemoe_llama_share_bytes(args->shape, config->model.dtype, args->tensor_parallel) +
                                   (int64_t)lemoe_planning_device_peak_bytes(world->device),
+                              .later_bytes = later_bytes(args),
                               .prefix_bytes = prefix_bytes(args->stream, args->shape->d_model)};
     close_run(&r);
     return status;
@@ -119,6 +129,6 @@ int64_t lemoe_run_demand_bytes(const lemoe_run_demand *d) {
 }
 
 int64_t lemoe_run_process_bytes(const lemoe_run_memory *memory) {
-    int64_t later = lemoe_run_demand_bytes(&memory->demand), most = memory->opening_bytes;
-    return program_bytes + memory->weight_bytes + memory->prefix_bytes + (later > most ? later : most);
+    int64_t opening = memory->opening_bytes - memory->later_bytes, later = lemoe_run_demand_bytes(&memory->demand);
+    return program_bytes + memory->weight_bytes + memory->prefix_bytes + (opening > later ? opening : later);
 }

@@ -32,6 +32,7 @@ typedef struct lemoe_run_memory {
     lemoe_run_demand demand;
     int64_t opening_bytes; /* of its device beside the model, while rows at the cut are computed; then demand begins */
     int64_t weight_bytes;  /* its share of the model, and what editors patch */
+    int64_t later_bytes;   /* of these, what is not in memory yet while rows are computed */
     int64_t prefix_bytes;  /* rows at the cut */
 } lemoe_run_memory;
 
