@@ -85,14 +85,15 @@ lemoe_status lemoe_op_embed_fwd(lemoe_device *device, lemoe_tensor id, lemoe_ten
  * query head h uses key/value head h / (n_head / n_kv). window > 0: a token sees itself and the window - 1 tokens
  * before it. */
 typedef struct lemoe_attn_args {
-    lemoe_tensor q;                 /* [n_tok, n_head, d_head] */
-    lemoe_tensor k, v;              /* [n_tok, n_kv, d_head] */
-    lemoe_tensor out;               /* [n_tok, n_head, d_head] */
-    lemoe_tensor log_sum_exp;       /* [n_head, n_tok], written forward, read backward */
-    lemoe_tensor seq_start;         /* [n_seq + 1] int32 */
-    int64_t max_seq;                /* longest sequence of the pack */
-    int64_t window;                 /* 0: no limit */
-    float scale;                    /* 1 / sqrt(d_head) */
+    lemoe_tensor q;           /* [n_tok, n_head, d_head] */
+    lemoe_tensor k, v;        /* [n_tok, n_kv, d_head] */
+    lemoe_tensor out;         /* [n_tok, n_head, d_head] */
+    lemoe_tensor log_sum_exp; /* [n_head, n_tok], written forward, read backward */
+    lemoe_tensor seq_start;   /* [n_seq + 1] int32 */
+    int64_t first_row;        /* where seq_start has the first of the n_tok rows; else than 0 for part of a pack */
+    int64_t max_seq;          /* longest sequence of the pack */
+    int64_t window;           /* 0: no limit */
+    float scale;              /* 1 / sqrt(d_head) */
     lemoe_tensor d_out, dq, dk, dv; /* backward only; dk and dv are written, not accumulated */
 } lemoe_attn_args;
 lemoe_status lemoe_op_attn_fwd(lemoe_device *device, const lemoe_attn_args *args) LEMOE_MUST_CHECK;

@@ -25,17 +25,27 @@ typedef struct head {
 
 static float *at(lemoe_tensor t, int64_t offset) { return t.data ? cpu_f32(t) + offset : NULL; }
 
-static head head_of(const attn *a, int64_t begin, int64_t end, int64_t h) {
+/* Rows of a sequence, among those that the call has. */
+typedef struct span {
+    int64_t begin, end;
+} span;
+
+static span span_of(const lemoe_attn_args *args, int64_t s) {
+    const int32_t *start = cpu_i32(args->seq_start);
+    return (span){start[s] - args->first_row, start[s + 1] - args->first_row};
+}
+
+static head head_of(const attn *a, span rows, int64_t h) {
     const lemoe_attn_args *args = a->args;
-    int64_t q = (begin * a->n_head + h) * a->d_head;
-    int64_t kv = (begin * a->n_kv + h / (a->n_head / a->n_kv)) * a->d_head;
+    int64_t q = (rows.begin * a->n_head + h) * a->d_head;
+    int64_t kv = (rows.begin * a->n_kv + h / (a->n_head / a->n_kv)) * a->d_head;
     return (head){.q = at(args->q, q),
                   .k = at(args->k, kv),
                   .v = at(args->v, kv),
                   .out = at(args->out, q),
                   .d_out = at(args->d_out, q),
-                  .log_sum_exp = at(args->log_sum_exp, h * args->q.shape[0] + begin),
-                  .n = end - begin,
+                  .log_sum_exp = at(args->log_sum_exp, h * args->q.shape[0] + rows.begin),
+                  .n = rows.end - rows.begin,
                   .d_head = a->d_head,
                   .q_stride = a->n_head * a->d_head,
                   .kv_stride = a->n_kv * a->d_head,
@@ -135,13 +145,13 @@ static void head_fwd(const head *h, float *out, float *scores) {
 /* Items are (sequence, key/value head). */
 static void fwd_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
     const attn *a = data;
-    const int32_t *seq_start = cpu_i32(a->args->seq_start);
     int64_t group = a->n_head / a->n_kv;
     for (int64_t item = begin; item < end; item++) {
-        int64_t s = item / a->n_kv, kv = item % a->n_kv;
+        int64_t kv = item % a->n_kv;
+        span rows = span_of(a->args, item / a->n_kv);
         for (int64_t i = kv * group; i < (kv + 1) * group; i++) {
-            head h = head_of(a, seq_start[s], seq_start[s + 1], i);
-            head_fwd(&h, at(a->args->out, (seq_start[s] * a->n_head + i) * a->d_head),
+            head h = head_of(a, rows, i);
+            head_fwd(&h, at(a->args->out, (rows.begin * a->n_head + i) * a->d_head),
                      a->scratch + i_thread * a->n_block * a->block_elements);
         }
     }
@@ -149,12 +159,14 @@ static void fwd_loop(const void *data, int i_thread, int64_t begin, int64_t end)
 
 /* The bounds of the sequences are data: what does not fit would write outside the scratch. */
 static lemoe_status check_sequences(const lemoe_attn_args *args, int64_t n_seq) {
-    const int32_t *start = cpu_i32(args->seq_start);
-    for (int64_t s = 0; s < n_seq; s++)
-        LEMOE_CHECK(start[s] >= 0 && start[s] <= start[s + 1] && start[s + 1] - start[s] <= args->max_seq &&
-                        start[s + 1] <= args->q.shape[0],
-                    LEMOE_ERR_ARG, "attention: sequence %lld holds rows [%d, %d) of %lld, at most %lld each",
-                    (long long)s, start[s], start[s + 1], (long long)args->q.shape[0], (long long)args->max_seq);
+    for (int64_t s = 0; s < n_seq; s++) {
+        span rows = span_of(args, s);
+        LEMOE_CHECK(rows.begin >= 0 && rows.begin <= rows.end && rows.end - rows.begin <= args->max_seq &&
+                        rows.end <= args->q.shape[0],
+                    LEMOE_ERR_ARG, "attention: sequence %lld holds rows [%lld, %lld) of %lld, at most %lld each",
+                    (long long)s, (long long)rows.begin, (long long)rows.end, (long long)args->q.shape[0],
+                    (long long)args->max_seq);
+    }
     return LEMOE_OK;
 }
 
@@ -210,16 +222,16 @@ static void head_bwd(const head *h, float *dq, float *dk, float *dv, float *p, f
 /* The heads of a group add to the same dk and dv, so one item does them all, in order. */
 static void bwd_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
     const attn *a = data;
-    const int32_t *seq_start = cpu_i32(a->args->seq_start);
     int64_t group = a->n_head / a->n_kv;
     float *p = a->scratch + i_thread * a->n_block * a->block_elements, *ds = p + a->block_elements;
     for (int64_t item = begin; item < end; item++) {
-        int64_t s = item / a->n_kv, kv = item % a->n_kv, row = seq_start[s];
+        int64_t kv = item % a->n_kv;
+        span rows = span_of(a->args, item / a->n_kv);
         for (int64_t i = kv * group; i < (kv + 1) * group; i++) {
-            head h = head_of(a, row, seq_start[s + 1], i);
-            head_bwd(&h, at(a->args->dq, (row * a->n_head + i) * a->d_head),
-                     at(a->args->dk, (row * a->n_kv + kv) * a->d_head),
-                     at(a->args->dv, (row * a->n_kv + kv) * a->d_head), p, ds);
+            head h = head_of(a, rows, i);
+            head_bwd(&h, at(a->args->dq, (rows.begin * a->n_head + i) * a->d_head),
+                     at(a->args->dk, (rows.begin * a->n_kv + kv) * a->d_head),
+                     at(a->args->dv, (rows.begin * a->n_kv + kv) * a->d_head), p, ds);
         }
     }
 }

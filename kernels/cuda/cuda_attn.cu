@@ -24,7 +24,7 @@ typedef struct attn {
     float *out, *log_sum_exp, *dq, *dk, *dv;
     float *delta; /* [n_head, n_tok] <d_out, out>, written by the queries' pass and read by the keys' */
     const int32_t *seq_start;
-    int64_t n_tok;
+    int64_t first_row, n_tok;                          /* the call's rows, as seq_start counts them */
     int n_head, n_kv, d_head, max_seq, window, n_tile; /* n_tile: blocks that a sequence of max_seq rows takes */
     float scale;
     int *fault;
@@ -39,7 +39,7 @@ typedef struct place {
 /* False where the sequence is not there or ends before these rows: then the whole block has nothing to do. */
 static __device__ inline bool find_place(const attn &a, int rows, place *at) {
     int s = (int)blockIdx.x / a.n_tile;
-    int64_t begin = a.seq_start[s], end = a.seq_start[s + 1];
+    int64_t begin = a.seq_start[s] - a.first_row, end = a.seq_start[s + 1] - a.first_row;
     bool is_there = begin >= 0 && begin <= end && end - begin <= a.max_seq && end <= a.n_tok;
     if (!is_there && threadIdx.x == 0) *a.fault = CUDA_FAULT_ATTENTION;
     *at = place{begin, (int)(end - begin), ((int)blockIdx.x % a.n_tile) * rows};
@@ -353,6 +353,7 @@ static lemoe_status attn_of(lemoe_device *device, const char *op, const lemoe_at
     a->out = cuda_f32(args->out);
     a->log_sum_exp = cuda_f32(args->log_sum_exp);
     a->seq_start = cuda_i32(args->seq_start);
+    a->first_row = args->first_row;
     a->n_tok = args->q.shape[0];
     a->n_head = (int)args->q.shape[1];
     a->n_kv = (int)args->k.shape[1];

@@ -29,13 +29,14 @@ static const attn_case cases[] = {
     {"nothing",           2, 2, 8,   0,  0, {0}                   },
 };
 
-static void attn_run(ops_test *t, const attn_case *c) {
-    int32_t *start = ops_array(t, c->n_seq + 1, sizeof *start);
+static void attn_run(ops_test *t, const attn_case *c, int32_t first_row) {
+    int32_t *start = ops_array(t, c->n_seq + 1, sizeof *start), *counted = ops_array(t, c->n_seq + 1, sizeof *counted);
     int64_t max_seq = 0;
     for (int64_t s = 0; s < c->n_seq; s++) {
         start[s + 1] = start[s] + c->length[s];
         if (c->length[s] > max_seq) max_seq = c->length[s];
     }
+    for (int64_t s = 0; s <= c->n_seq; s++) counted[s] = start[s] + first_row;
     int64_t n_tok = start[c->n_seq], nq = n_tok * c->n_head * c->d_head, nk = n_tok * c->n_kv * c->d_head;
     float *q = ops_random(t, nq, 2.0), *k = ops_random(t, nk, 2.0), *v = ops_random(t, nk, 1.0);
     float *d_out = ops_random(t, nq, 1.0);
@@ -47,7 +48,8 @@ static void attn_run(ops_test *t, const attn_case *c) {
                             .v = ops_tensor(t, v, n_tok, c->n_kv, c->d_head),
                             .out = ops_tensor(t, NULL, n_tok, c->n_head, c->d_head),
                             .log_sum_exp = ops_matrix(t, NULL, c->n_head, n_tok),
-                            .seq_start = ops_index(t, start, c->n_seq + 1),
+                            .seq_start = ops_index(t, counted, c->n_seq + 1),
+                            .first_row = first_row,
                             .max_seq = max_seq,
                             .window = c->window,
                             .scale = 1.0f / sqrtf((float)c->d_head),
@@ -69,7 +71,10 @@ static void attn_run(ops_test *t, const attn_case *c) {
 }
 
 void parity_attn(ops_test *t) {
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) attn_run(t, &cases[i]);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        attn_run(t, &cases[i], 0);
+        attn_run(t, &cases[i], 13); /* part of a pack */
+    }
 
     /* scores far from zero must not overflow: one key wins, so out is its value */
     float q[2] = {300, 0}, k[4] = {300, 0, -300, 0}, v[4] = {1, 2, 3, 4};
@@ -88,4 +93,7 @@ void parity_attn(ops_test *t) {
     ops_near_tensor(t, "large scores", args.out, want, OPS_CLOSE);
     args.max_seq = 1; /* bounds that do not fit are refused before anything is written */
     ops_true(t, "a sequence longer than max_seq", ops_refuses_values(t, lemoe_op_attn_fwd(t->device, &args)));
+    args.max_seq = 2;
+    args.first_row = 1;
+    ops_true(t, "a sequence of rows before the first", ops_refuses_values(t, lemoe_op_attn_fwd(t->device, &args)));
 }
