@@ -32,6 +32,27 @@ lemoe_status lemoe_collective_allreduce(lemoe_device *device, lemoe_collective *
     return lemoe_tensor_count(&x) ? table->allreduce(device, collective, reduction, x) : LEMOE_OK;
 }
 
+static lemoe_status check_lane(int lane) {
+    LEMOE_CHECK(lane >= 0 && lane < LEMOE_COLLECTIVE_LANES, LEMOE_ERR_ARG, "reductions have %d lanes, not lane %d",
+                LEMOE_COLLECTIVE_LANES, lane);
+    return LEMOE_OK;
+}
+
+lemoe_status lemoe_collective_allreduce_begin(lemoe_device *device, lemoe_collective *collective,
+                                              lemoe_reduction reduction, lemoe_tensor x, int lane) {
+    const lemoe_collective_ops *table = NULL;
+    LEMOE_TRY(table_of(device, &table));
+    LEMOE_TRY(check_lane(lane));
+    return table->allreduce_begin(device, collective, reduction, x, lane);
+}
+
+lemoe_status lemoe_collective_allreduce_end(lemoe_device *device, lemoe_collective *collective, int lane) {
+    const lemoe_collective_ops *table = NULL;
+    LEMOE_TRY(table_of(device, &table));
+    LEMOE_TRY(check_lane(lane));
+    return table->allreduce_end(device, collective, lane);
+}
+
 lemoe_status lemoe_collective_allgather(lemoe_device *device, lemoe_collective *collective, lemoe_tensor x,
                                         lemoe_tensor out) {
     const lemoe_collective_ops *table = NULL;

@@ -38,6 +38,16 @@ lemoe_status lemoe_collective_open(lemoe_device *device, const lemoe_collective_
 /* Collective. In place; fp32, fp64, bf16, fp16, int32 or int64. Errors: COMM. */
 lemoe_status lemoe_collective_allreduce(lemoe_device *device, lemoe_collective *collective, lemoe_reduction reduction,
                                         lemoe_tensor x) LEMOE_MUST_CHECK;
+/* begin, Collective: an allreduce that runs after what was queued before it and beside what is queued after it; until
+ * its end nothing may read or write x. end, Local: what is queued after it finds the result. A lane has one reduction
+ * at a time, and every begin has its end before any other of these functions is called, so that what a group moves has
+ * one order, on its devices as well. A graph that captures one captures both. Errors: COMM, DEVICE; ARG for a lane that
+ * is not there. */
+enum { LEMOE_COLLECTIVE_LANES = 2 };
+lemoe_status lemoe_collective_allreduce_begin(lemoe_device *device, lemoe_collective *collective,
+                                              lemoe_reduction reduction, lemoe_tensor x, int lane) LEMOE_MUST_CHECK;
+lemoe_status lemoe_collective_allreduce_end(lemoe_device *device, lemoe_collective *collective,
+                                            int lane) LEMOE_MUST_CHECK;
 /* Collective. out holds size times the elements of x, in rank order, and does not overlap it. Errors: SHAPE, COMM. */
 lemoe_status lemoe_collective_allgather(lemoe_device *device, lemoe_collective *collective, lemoe_tensor x,
                                         lemoe_tensor out) LEMOE_MUST_CHECK;

@@ -66,6 +66,9 @@ typedef struct lemoe_collective_ops {
     int (*size)(const lemoe_collective *collective);
     lemoe_status (*allreduce)(lemoe_device *device, lemoe_collective *collective, lemoe_reduction reduction,
                               lemoe_tensor x);
+    lemoe_status (*allreduce_begin)(lemoe_device *device, lemoe_collective *collective, lemoe_reduction reduction,
+                                    lemoe_tensor x, int lane);
+    lemoe_status (*allreduce_end)(lemoe_device *device, lemoe_collective *collective, int lane);
     lemoe_status (*allgather)(lemoe_device *device, lemoe_collective *collective, lemoe_tensor x, lemoe_tensor out);
     lemoe_status (*broadcast)(lemoe_device *device, lemoe_collective *collective, int root, lemoe_tensor x);
     void (*abort)(lemoe_device *device, lemoe_collective *collective);

@@ -1,6 +1,11 @@
 #define _DEFAULT_SOURCE /* setenv */
 
-/* NCCL as the device's collectives, on the stream of its operations. */
+/*
+ * NCCL as the device's collectives: on the stream of its operations, but for reductions that run beside these, which
+ * have a stream of their own. Two events a lane tie the two together: the reduction waits for what was queued before
+ * it, and what is queued after its end waits for the reduction. While a graph is captured the same calls fork the
+ * capture and join it again.
+ */
 #include "kernels/cuda/cuda_internal.h"
 
 #include "kernels/base/mem.h"
@@ -11,10 +16,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+typedef struct nccl_lane {
+    cudaEvent_t is_ready, is_reduced;
+} nccl_lane;
+
 struct lemoe_collective {
     ncclComm_t comm; /* NULL: aborted, and freed by the library */
     int size;
     struct lemoe_collective *next; /* open on the same device */
+    cudaStream_t beside;           /* of all lanes: reductions of one group run one after the other anyway */
+    nccl_lane lanes[LEMOE_COLLECTIVE_LANES];
 };
 
 /* The library has no code for a device without memory: it repeats what CUDA said. */
@@ -93,21 +104,48 @@ static lemoe_status nccl_unique_id(lemoe_device *device, lemoe_collective_id *ou
  * needs another way. Whoever sets it otherwise has their reasons. */
 static void connect_at_once(void) { (void)setenv("NCCL_RUNTIME_CONNECT", "0", 0); }
 
+/* First in line for multiprocessors: products wait for what is reduced sooner or later, and fill what it leaves. */
+static lemoe_status open_lanes(lemoe_collective *collective) {
+    int least = 0, greatest = 0;
+    CUDA_TRY(cudaDeviceGetStreamPriorityRange(&least, &greatest));
+    CUDA_TRY(cudaStreamCreateWithPriority(&collective->beside, cudaStreamNonBlocking, greatest));
+    for (int i = 0; i < LEMOE_COLLECTIVE_LANES; i++) {
+        CUDA_TRY(cudaEventCreateWithFlags(&collective->lanes[i].is_ready, cudaEventDisableTiming));
+        CUDA_TRY(cudaEventCreateWithFlags(&collective->lanes[i].is_reduced, cudaEventDisableTiming));
+    }
+    return LEMOE_OK;
+}
+
+static void close_lanes(lemoe_collective *collective) {
+    for (int i = 0; i < LEMOE_COLLECTIVE_LANES; i++) {
+        if (collective->lanes[i].is_ready) (void)cudaEventDestroy(collective->lanes[i].is_ready);
+        if (collective->lanes[i].is_reduced) (void)cudaEventDestroy(collective->lanes[i].is_reduced);
+    }
+    if (collective->beside) (void)cudaStreamDestroy(collective->beside);
+}
+
+static lemoe_status connect(const lemoe_collective_id *id, int rank, lemoe_collective *collective) {
+    ncclUniqueId own;
+    memcpy(own.internal, id->bytes, sizeof own.internal);
+    char what[64];
+    (void)snprintf(what, sizeof what, "NCCL does not connect rank %d of %d", rank, collective->size);
+    connect_at_once();
+    NCCL_TRY(what, ncclCommInitRank(&collective->comm, collective->size, own, rank));
+    return LEMOE_OK;
+}
+
 static lemoe_status nccl_open(lemoe_device *device, const lemoe_collective_id *id, int rank, int size,
                               lemoe_collective **out) {
-    ncclUniqueId own;
     lemoe_collective *collective = NULL;
     cuda_state *state = cuda_state_of(device);
-    memcpy(own.internal, id->bytes, sizeof own.internal);
     LEMOE_TRY(lemoe_mem_alloc(1, sizeof *collective, &collective));
     collective->size = size;
-    connect_at_once();
-    ncclResult_t result = ncclCommInitRank(&collective->comm, size, own, rank);
-    if (result != ncclSuccess) {
-        char what[64];
-        (void)snprintf(what, sizeof what, "NCCL does not connect rank %d of %d", rank, size);
+    lemoe_status status = open_lanes(collective);
+    if (status == LEMOE_OK) status = connect(id, rank, collective);
+    if (status != LEMOE_OK) {
+        close_lanes(collective);
         lemoe_mem_free(collective);
-        return failed(__FILE__, __LINE__, what, result);
+        return status;
     }
     enter(state, collective);
     *out = collective;
@@ -116,13 +154,32 @@ static lemoe_status nccl_open(lemoe_device *device, const lemoe_collective_id *i
 
 static int nccl_size(const lemoe_collective *collective) { return collective->size; }
 
-static lemoe_status nccl_allreduce(lemoe_device *device, lemoe_collective *collective, lemoe_reduction reduction,
-                                   lemoe_tensor x) {
+static lemoe_status reduce_on(cudaStream_t stream, lemoe_collective *collective, lemoe_reduction reduction,
+                              lemoe_tensor x) {
     ncclDataType_t type = ncclFloat32;
     LEMOE_TRY(type_of(x, &type));
     NCCL_TRY("allreduce", ncclAllReduce(x.data, x.data, (size_t)lemoe_tensor_count(&x), type,
-                                        reduction == LEMOE_REDUCE_MAX ? ncclMax : ncclSum, collective->comm,
-                                        cuda_state_of(device)->stream));
+                                        reduction == LEMOE_REDUCE_MAX ? ncclMax : ncclSum, collective->comm, stream));
+    return LEMOE_OK;
+}
+
+static lemoe_status nccl_allreduce(lemoe_device *device, lemoe_collective *collective, lemoe_reduction reduction,
+                                   lemoe_tensor x) {
+    return reduce_on(cuda_state_of(device)->stream, collective, reduction, x);
+}
+
+static lemoe_status nccl_allreduce_begin(lemoe_device *device, lemoe_collective *collective, lemoe_reduction reduction,
+                                         lemoe_tensor x, int lane) {
+    const nccl_lane *l = &collective->lanes[lane];
+    CUDA_TRY(cudaEventRecord(l->is_ready, cuda_state_of(device)->stream));
+    CUDA_TRY(cudaStreamWaitEvent(collective->beside, l->is_ready, 0));
+    LEMOE_TRY(reduce_on(collective->beside, collective, reduction, x));
+    CUDA_TRY(cudaEventRecord(l->is_reduced, collective->beside));
+    return LEMOE_OK;
+}
+
+static lemoe_status nccl_allreduce_end(lemoe_device *device, lemoe_collective *collective, int lane) {
+    CUDA_TRY(cudaStreamWaitEvent(cuda_state_of(device)->stream, collective->lanes[lane].is_reduced, 0));
     return LEMOE_OK;
 }
 
@@ -152,6 +209,7 @@ static void nccl_abort(lemoe_device *device, lemoe_collective *collective) {
 static void nccl_close(lemoe_device *device, lemoe_collective *collective) {
     leave(cuda_state_of(device), collective);
     if (collective->comm) (void)ncclCommDestroy(collective->comm);
+    close_lanes(collective);
     lemoe_mem_free(collective);
 }
 
@@ -160,6 +218,8 @@ const lemoe_collective_ops cuda_collective_ops = {
     .open = nccl_open,
     .size = nccl_size,
     .allreduce = nccl_allreduce,
+    .allreduce_begin = nccl_allreduce_begin,
+    .allreduce_end = nccl_allreduce_end,
     .allgather = nccl_allgather,
     .broadcast = nccl_broadcast,
     .abort = nccl_abort,

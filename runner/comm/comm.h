@@ -59,6 +59,14 @@ bool lemoe_comm_stays_on_device(const lemoe_comm *comm);
 /* Collective. As allreduce, for tensors of the attached device; a comm without one takes memory to be the host's. */
 lemoe_status lemoe_comm_device_sum(lemoe_comm *comm, lemoe_tensor x) LEMOE_MUST_CHECK;
 lemoe_status lemoe_comm_device_max(lemoe_comm *comm, lemoe_tensor x) LEMOE_MUST_CHECK;
+/* begin, Collective: as device_sum, beside the operations that are queued until its end; until then nothing may read or
+ * write x. end, Local: operations that are queued after it find the sum. Where only the host can reduce, that is done
+ * in begin. A lane has one sum at a time, and while one is under way no other function here reduces tensors of the
+ * device. Errors: ARG for a lane that is not there; STATE for one that has begun already or has not, and for those
+ * others. */
+enum { LEMOE_COMM_LANES = 2 };
+lemoe_status lemoe_comm_device_sum_begin(lemoe_comm *comm, lemoe_tensor x, int lane) LEMOE_MUST_CHECK;
+lemoe_status lemoe_comm_device_sum_end(lemoe_comm *comm, int lane) LEMOE_MUST_CHECK;
 
 /* ---- leaving together ---- */
 

@@ -66,11 +66,50 @@ bool lemoe_comm_stays_on_device(const lemoe_comm *comm) {
     return comm->size == 1 || (comm->transport && comm->transport->stays_on_device);
 }
 
+static bool has_nothing_to_do(const lemoe_comm *comm, lemoe_tensor x) {
+    return comm->size == 1 || lemoe_tensor_count(&x) == 0;
+}
+
+static lemoe_status reduce_now(lemoe_comm *comm, lemoe_tensor x, bool max) {
+    if (has_nothing_to_do(comm, x)) return LEMOE_OK;
+    return comm->transport ? comm->transport->allreduce(comm, x, max) : comm->ops->allreduce(comm, x, max);
+}
+
 static lemoe_status allreduce(lemoe_comm *comm, lemoe_tensor x, bool max) {
     LEMOE_TRY(lemoe_comm_check_reducible(x));
-    if (comm->size == 1 || lemoe_tensor_count(&x) == 0) return LEMOE_OK;
-    return comm->transport ? comm->transport->allreduce(comm, x, max) : comm->ops->allreduce(comm, x, max);
+    for (int lane = 0; lane < LEMOE_COMM_LANES; lane++)
+        LEMOE_CHECK(!comm->has_begun[lane], LEMOE_ERR_STATE, "a reduction while the sum of lane %d is under way", lane);
+    return reduce_now(comm, x, max);
 }
 
 lemoe_status lemoe_comm_device_sum(lemoe_comm *comm, lemoe_tensor x) { return allreduce(comm, x, false); }
 lemoe_status lemoe_comm_device_max(lemoe_comm *comm, lemoe_tensor x) { return allreduce(comm, x, true); }
+
+/* ---- beside other operations ---- */
+
+_Static_assert((int)LEMOE_COMM_LANES == (int)LEMOE_COLLECTIVE_LANES, "a lane is a lane of the device");
+
+static lemoe_status check_lane(const lemoe_comm *comm, int lane, bool has_begun) {
+    LEMOE_CHECK(lane >= 0 && lane < LEMOE_COMM_LANES, LEMOE_ERR_ARG, "sums have %d lanes, not lane %d",
+                LEMOE_COMM_LANES, lane);
+    LEMOE_CHECK(comm->has_begun[lane] == has_begun, LEMOE_ERR_STATE, "the sum of lane %d %s", lane,
+                has_begun ? "has not begun" : "has not ended");
+    return LEMOE_OK;
+}
+
+static bool runs_beside(const lemoe_comm *comm) {
+    return comm->size > 1 && comm->transport && comm->transport->sum_begin;
+}
+
+lemoe_status lemoe_comm_device_sum_begin(lemoe_comm *comm, lemoe_tensor x, int lane) {
+    LEMOE_TRY(lemoe_comm_check_reducible(x));
+    LEMOE_TRY(check_lane(comm, lane, false));
+    comm->has_begun[lane] = true;
+    return runs_beside(comm) ? comm->transport->sum_begin(comm, x, lane) : reduce_now(comm, x, false);
+}
+
+lemoe_status lemoe_comm_device_sum_end(lemoe_comm *comm, int lane) {
+    LEMOE_TRY(check_lane(comm, lane, true));
+    comm->has_begun[lane] = false;
+    return runs_beside(comm) ? comm->transport->sum_end(comm, lane) : LEMOE_OK;
+}

@@ -55,6 +55,14 @@ static lemoe_status direct_allreduce(lemoe_comm *comm, lemoe_tensor x, bool max)
                                       x);
 }
 
+static lemoe_status direct_sum_begin(lemoe_comm *comm, lemoe_tensor x, int lane) {
+    return lemoe_collective_allreduce_begin(comm->device, comm->transport_state, LEMOE_REDUCE_SUM, x, lane);
+}
+
+static lemoe_status direct_sum_end(lemoe_comm *comm, int lane) {
+    return lemoe_collective_allreduce_end(comm->device, comm->transport_state, lane);
+}
+
 static void direct_close(lemoe_comm *comm, bool is_broken) { leave(comm->device, comm->transport_state, is_broken); }
 
 const lemoe_comm_transport lemoe_comm_direct = {
@@ -62,5 +70,7 @@ const lemoe_comm_transport lemoe_comm_direct = {
     .stays_on_device = true,
     .open = direct_open,
     .allreduce = direct_allreduce,
+    .sum_begin = direct_sum_begin,
+    .sum_end = direct_sum_end,
     .close = direct_close,
 };

@@ -18,6 +18,9 @@ typedef struct lemoe_comm_transport {
     bool stays_on_device;                   /* queued like an operation: the host takes no part */
     lemoe_status (*open)(lemoe_comm *comm); /* fills comm->transport_state, NULL until then */
     lemoe_status (*allreduce)(lemoe_comm *comm, lemoe_tensor x, bool max);
+    /* optional, both or neither: a sum beside what is queued between them (lemoe_collective_allreduce_begin) */
+    lemoe_status (*sum_begin)(lemoe_comm *comm, lemoe_tensor x, int lane);
+    lemoe_status (*sum_end)(lemoe_comm *comm, int lane);
     void (*close)(lemoe_comm *comm, bool is_broken); /* broken: a peer could not open its end */
 } lemoe_comm_transport;
 
@@ -30,6 +33,7 @@ struct lemoe_comm {
     lemoe_device *device;                  /* attached, borrowed; NULL: none */
     const lemoe_comm_transport *transport; /* NULL: device memory is host memory, or there is one rank */
     void *transport_state;                 /* the transport's own */
+    bool has_begun[LEMOE_COMM_LANES];      /* a sum that has not ended */
 };
 
 /* Local. ARG for a type that no reduction is offered for. */

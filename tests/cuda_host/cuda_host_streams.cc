@@ -218,6 +218,18 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
     *stream = new CUstream_st{place, -1, cuda_host_new_line(place), {}, nullptr, {}};
     return cudaSuccess;
 }
+/* Which is a wish, and not an order that anybody may rely on. */
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned flags, int priority) {
+    int least = 0, greatest = 0;
+    (void)cudaDeviceGetStreamPriorityRange(&least, &greatest);
+    if (priority > least || priority < greatest) cuda_host_die("a stream's priority is out of range");
+    return cudaStreamCreateWithFlags(stream, flags);
+}
+cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
+    *least = 0;
+    *greatest = -5;
+    return cudaSuccess;
+}
 /* What it was given is done all the same. */
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     if (stream->capture) cuda_host_die("a stream is destroyed while it captures");

@@ -8,81 +8,14 @@
  *     parallel_transport abandon   there: the last rank gives up where the others wait for it
  *     parallel_transport broken    there: it leaves the group that the others still use; both end with status 2
  */
-#include "kernels/base/mem.h"
 #include "kernels/collective.h"
 #include "kernels/ops_table.h"
+#include "tests/parallel/device_group.h"
 #include "tests/parallel/parallel.h"
 #include "tests/wall/wall.h"
 
-#include <mpi.h>
 #include <stdio.h>
 #include <string.h>
-
-/* ---- a device's collectives: they count, and move the bytes by MPI ---- */
-
-struct lemoe_collective {
-    int rank, size;
-};
-
-static struct {
-    int n_id, n_open, n_reduce, n_close, n_abort;
-    bool fails_to_open, fails_to_reduce, misses_a_peer;
-} seen;
-
-static const char id_text[] = "made by rank 0, carried to the others";
-
-static lemoe_status fake_unique_id(lemoe_device *device, lemoe_collective_id *out) {
-    (void)device;
-    memset(out, 0, sizeof *out);
-    memcpy(out->bytes, id_text, sizeof id_text);
-    seen.n_id++;
-    return LEMOE_OK;
-}
-
-static lemoe_status fake_open(lemoe_device *device, const lemoe_collective_id *id, int rank, int size,
-                              lemoe_collective **out) {
-    (void)device;
-    LEMOE_CHECK(!seen.fails_to_open, LEMOE_ERR_COMM, "no way to the peer");
-    LEMOE_CHECK(strcmp(id->bytes, id_text) == 0, LEMOE_ERR_COMM, "another group's id");
-    LEMOE_TRY(lemoe_mem_alloc(1, sizeof **out, out));
-    **out = (lemoe_collective){rank, size};
-    seen.n_open++;
-    return LEMOE_OK;
-}
-
-static int fake_size(const lemoe_collective *group) { return group->size; }
-
-static lemoe_status fake_allreduce(lemoe_device *device, lemoe_collective *group, lemoe_reduction reduction,
-                                   lemoe_tensor x) {
-    (void)device, (void)group;
-    MPI_Datatype type = x.dtype == LEMOE_F32 ? MPI_FLOAT : x.dtype == LEMOE_F64 ? MPI_DOUBLE : MPI_INT32_T;
-    (void)MPI_Allreduce(MPI_IN_PLACE, wall_inside(x.data), (int)lemoe_tensor_count(&x), type,
-                        reduction == LEMOE_REDUCE_MAX ? MPI_MAX : MPI_SUM, MPI_COMM_WORLD);
-    seen.n_reduce++;
-    LEMOE_CHECK(!seen.fails_to_reduce, LEMOE_ERR_NOMEM, "no room for buffers");
-    LEMOE_CHECK(!seen.misses_a_peer, LEMOE_ERR_COMM, "a peer is gone");
-    return LEMOE_OK;
-}
-
-static void fake_abort(lemoe_device *device, lemoe_collective *group) {
-    (void)device, (void)group;
-    seen.n_abort++;
-}
-
-static void fake_close(lemoe_device *device, lemoe_collective *group) {
-    (void)device;
-    if (group) seen.n_close++;
-    lemoe_mem_free(group);
-}
-
-static const lemoe_collective_ops fake_ops = {
-    .unique_id = fake_unique_id,
-    .open = fake_open,
-    .size = fake_size,
-    .allreduce = fake_allreduce,
-    .abort = fake_abort,
-    .close = fake_close,
-};
 
 /* ---- what is reduced ---- */
 
@@ -126,11 +59,61 @@ static void reduce_and_check(parallel *p, lemoe_device *device, const char *tran
     lemoe_device_free(device, x);
 }
 
+/* Whole numbers of (rank, lane, index). */
+static void fill_lane(parallel *p, lemoe_device *device, lemoe_tensor x, int lane) {
+    float host[N];
+    for (int i = 0; i < N; i++) host[i] = (float)((i % 100 + lane) * (p->rank + 1));
+    PAR(p, lemoe_device_upload(device, x.data, host, sizeof host));
+}
+
+static void check_lane(parallel *p, lemoe_device *device, lemoe_tensor x, int lane) {
+    float host[N];
+    bool holds = true;
+    PAR(p, lemoe_device_download(device, host, x.data, sizeof host));
+    for (int i = 0; i < N; i++) holds = holds && (double)host[i] == (i % 100 + lane) * sum_of_ranks(p);
+    (void)parallel_check(p, holds, "the sum of lane %d is not whole", lane);
+}
+
+static void refuse_beside(parallel *p, lemoe_tensor x) {
+    CHECK(p, lemoe_comm_device_sum_begin(p->world, x, 0) == LEMOE_ERR_STATE);
+    CHECK(p, lemoe_comm_device_sum(p->world, x) == LEMOE_ERR_STATE);
+    CHECK(p, lemoe_comm_device_max(p->world, x) == LEMOE_ERR_STATE);
+}
+
+/* Two sums under way at once; a lane is used again while the other still has one. */
+static void sum_beside(parallel *p, lemoe_device *device) {
+    lemoe_comm *comm = p->world;
+    lemoe_tensor x[2];
+    for (int lane = 0; lane < 2; lane++) {
+        float *data = NULL;
+        PAR(p, lemoe_device_alloc(device, N * sizeof *data, (void **)&data));
+        x[lane] = lemoe_tensor_1d(data, LEMOE_F32, N);
+        fill_lane(p, device, x[lane], lane);
+    }
+    CHECK(p, lemoe_comm_device_sum_end(comm, 0) == LEMOE_ERR_STATE);
+    CHECK(p, lemoe_comm_device_sum_begin(comm, x[0], 2) == LEMOE_ERR_ARG);
+    CHECK(p, lemoe_comm_device_sum_begin(comm, x[0], -1) == LEMOE_ERR_ARG);
+    PAR(p, lemoe_comm_device_sum_begin(comm, x[0], 0));
+    PAR(p, lemoe_comm_device_sum_begin(comm, x[1], 1));
+    refuse_beside(p, x[0]);
+    PAR(p, lemoe_comm_device_sum_end(comm, 0));
+    check_lane(p, device, x[0], 0);
+    fill_lane(p, device, x[0], 0);
+    PAR(p, lemoe_comm_device_sum_begin(comm, x[0], 0));
+    PAR(p, lemoe_comm_device_sum_end(comm, 1));
+    PAR(p, lemoe_comm_device_sum_end(comm, 0));
+    for (int lane = 0; lane < 2; lane++) {
+        check_lane(p, device, x[lane], lane);
+        lemoe_device_free(device, x[lane].data);
+    }
+}
+
 static void staged(parallel *p, lemoe_device *device) {
     PAR(p, lemoe_comm_attach(p->world, device, "card 0"));
     CHECK(p, lemoe_comm_stays_on_device(p->world) == (p->size == 1));
     CHECK(p, lemoe_comm_attach(p->world, device, "card 0") == LEMOE_ERR_STATE);
     reduce_and_check(p, device, p->size == 1 ? "host" : "staged");
+    sum_beside(p, device);
     lemoe_comm_detach(p->world);
     lemoe_comm_detach(p->world);
 }
@@ -138,29 +121,35 @@ static void staged(parallel *p, lemoe_device *device) {
 static void direct(parallel *p, lemoe_device *device) {
     char id[16];
     (void)snprintf(id, sizeof id, "card %d", p->rank);
-    memset(&seen, 0, sizeof seen);
+    device_group_seen = (device_group_counts){0};
     PAR(p, lemoe_comm_attach(p->world, device, "card 0")); /* collectives, but one device for all */
     reduce_and_check(p, device, p->size == 1 ? "host" : "staged");
+    sum_beside(p, device);
     lemoe_comm_detach(p->world);
-    CHECK(p, seen.n_open == 0);
+    CHECK(p, device_group_seen.n_open == 0);
     PAR(p, lemoe_comm_attach(p->world, device, id));
     CHECK(p, lemoe_comm_stays_on_device(p->world));
     reduce_and_check(p, device, p->size == 1 ? "host" : "direct");
+    sum_beside(p, device);
     lemoe_comm_detach(p->world);
     if (p->size == 1) return;
-    CHECK(p, seen.n_open == 1 && seen.n_close == 1 && seen.n_reduce == 3 && seen.n_abort == 0); /* once to try */
-    CHECK(p, seen.n_id == (p->rank == 0));
-    seen.fails_to_open = p->rank == p->size - 1; /* one rank cannot: all learn why, none is left in the group */
+    const device_group_counts *seen = &device_group_seen;
+    CHECK(p, seen->n_open == 1 && seen->n_close == 1 && seen->n_reduce == 3 && seen->n_abort == 0); /* once to try */
+    CHECK(p, seen->n_begin == 3 && seen->most_begun == 2);
+    CHECK(p, seen->n_id == (p->rank == 0));
+    device_group_fails_to_open = p->rank == p->size - 1; /* one rank cannot: all learn why, none is left in the group */
     CHECK(p, lemoe_comm_attach(p->world, device, id) == LEMOE_ERR_COMM);
     CHECK(p, strstr(lemoe_error_message(), "no way to the peer") != NULL);
-    CHECK(p, seen.n_close == seen.n_open && seen.n_abort == (p->rank == p->size - 1 ? 0 : 1));
-    memset(&seen, 0, sizeof seen);
-    seen.fails_to_reduce = p->rank == p->size - 1; /* one rank has no memory, and leaves: that is what all learn */
-    seen.misses_a_peer = !seen.fails_to_reduce;
+    CHECK(p, seen->n_close == seen->n_open && seen->n_abort == (p->rank == p->size - 1 ? 0 : 1));
+    device_group_seen = (device_group_counts){0};
+    device_group_fails_to_open = false;
+    /* one rank has no memory, and leaves: that is what all learn */
+    device_group_fails_to_reduce = p->rank == p->size - 1;
+    device_group_misses_a_peer = !device_group_fails_to_reduce;
     CHECK(p, lemoe_comm_attach(p->world, device, id) == LEMOE_ERR_NOMEM);
     CHECK(p, strstr(lemoe_error_message(), "no room for buffers") != NULL);
-    CHECK(p, seen.n_open == 1 && seen.n_close == 1 && seen.n_abort > 0);
-    seen.fails_to_reduce = seen.misses_a_peer = false;
+    CHECK(p, seen->n_open == 1 && seen->n_close == 1 && seen->n_abort > 0);
+    device_group_fails_to_reduce = device_group_misses_a_peer = false;
     PAR(p, lemoe_comm_attach(p->world, device, id));
     lemoe_comm_detach(p->world);
 }
@@ -202,10 +191,12 @@ static void emulated(parallel *p) {
     CHECK(p, lemoe_collective_offered(device));
     PAR(p, lemoe_comm_attach(p->world, device, own.id));
     reduce_and_check(p, device, p->size == 1 ? "host" : "direct");
+    sum_beside(p, device);
     replay_and_check(p, device);
     lemoe_comm_detach(p->world);
     PAR(p, lemoe_comm_attach(p->world, shared, first.id)); /* collectives, but one device for all */
     reduce_and_check(p, shared, p->size == 1 ? "host" : "staged");
+    sum_beside(p, shared);
     lemoe_comm_detach(p->world);
     if (p->size > 1) { /* two ranks say that they have devices of their own, and have not */
         bool is_wrong = p->rank == p->size - 1;
@@ -214,6 +205,7 @@ static void emulated(parallel *p) {
     }
     PAR(p, lemoe_comm_attach(p->world, device, own.id));
     reduce_and_check(p, device, p->size == 1 ? "host" : "direct");
+    sum_beside(p, device);
     lemoe_comm_detach(p->world);
     lemoe_device_close(shared);
     lemoe_device_close(device);
@@ -260,7 +252,7 @@ static void walled(parallel *p) {
     PAR(p, lemoe_device_open("cpu", 1, &device));
     staged(p, device);
     lemoe_backend with_collectives = *device->backend;
-    with_collectives.collective = &fake_ops;
+    with_collectives.collective = &device_group_ops;
     device->backend = &with_collectives;
     direct(p, device);
     lemoe_device_close(device);
