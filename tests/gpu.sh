@@ -211,6 +211,16 @@ staged() { CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES%%,*} launch staged 2 para
 between_cards() {
     launch cards 2 parallel.tensor=2 --device cuda && grep 'reductions direct' cards/runs/*/run.log && alike 10 0.02 first/out cards
 }
+# Packs whole, and in two parts whose reductions run beside products: the same within limits, and how long an update takes.
+milliseconds() {
+    "$python" -c 'import h5py, sys, numpy; print("%.2f" % (1e3 * numpy.median(h5py.File(sys.argv[1])["train/seconds"][:])))' \
+        "$(run_of "$1" lemoe-stable)"
+}
+in_parts() {
+    launch whole 2 parallel.tensor=2 parallel.overlap=false --device cuda &&
+        launch parts 2 parallel.tensor=2 parallel.overlap=true --device cuda && alike 10 0.02 whole parts &&
+        echo "an update takes $(milliseconds parts) ms in parts, $(milliseconds whole) whole"
+}
 
 export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-0,1}
 world() {
@@ -219,13 +229,17 @@ world() {
         check "world: 2 ranks on one card" staged
         if ((emulated)); then
             LEMOE_CUDA_HOST_DEVICES=2 check "world: 2 ranks, NCCL" between_cards
+            LEMOE_CUDA_HOST_DEVICES=2 check "world: 2 ranks, NCCL, in parts" in_parts
         elif (($(nvidia-smi -L 2>/dev/null | wc -l) < 2)); then
-            skip "world: 2 ranks, NCCL" "needs two GPUs"
+            for name in "2 ranks, NCCL" "2 ranks, NCCL, in parts"; do skip "world: $name" "needs two GPUs"; done
         else
             check "world: 2 ranks, NCCL" between_cards
+            check "world: 2 ranks, NCCL, in parts" in_parts
         fi
     else
-        for name in "twice the same" "2 ranks on one card" "2 ranks, NCCL"; do skip "world: $name" "no run to compare with"; done
+        for name in "twice the same" "2 ranks on one card" "2 ranks, NCCL" "2 ranks, NCCL, in parts"; do
+            skip "world: $name" "no run to compare with"
+        done
     fi
     if check "world: CPU against CUDA, bf16" world_bf16; then
         check "world: bf16 weights, fp32 products" world_widened

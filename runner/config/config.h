@@ -51,6 +51,15 @@ typedef enum lemoe_order_features {
     LEMOE_ORDER_LAST_HIDDEN
 } lemoe_order_features;
 enum { LEMOE_PRODUCTS_AUTO = -1 };
+/* Which packs a team computes in two parts, so that the sums of one run beside the products of the other: none; those
+ * whose parts have LEMOE_LONG_PART_TOKENS tokens each; all of two sequences or more. */
+typedef enum lemoe_overlap {
+    LEMOE_OVERLAP_AUTO,
+    LEMOE_OVERLAP_FALSE,
+    LEMOE_OVERLAP_LONG,
+    LEMOE_OVERLAP_TRUE
+} lemoe_overlap;
+enum { LEMOE_LONG_PART_TOKENS = 512 }; /* counted, in docs/gpu.md */
 typedef enum lemoe_gate { LEMOE_GATE_RAW, LEMOE_GATE_RENORM } lemoe_gate;
 /* Which inputs go to no expert: none; those too far from every stored edit; those nearest to a key of their own. */
 typedef enum lemoe_null_route { LEMOE_NULL_NONE, LEMOE_NULL_COSINE, LEMOE_NULL_KEY } lemoe_null_route;
@@ -158,6 +167,7 @@ typedef struct lemoe_config {
         int64_t tensor; /* 0 = auto */
         int64_t threads;
         int products;               /* lemoe_products; LEMOE_PRODUCTS_AUTO until it is resolved */
+        lemoe_overlap overlap;      /* LEMOE_OVERLAP_AUTO until it is resolved */
         int64_t micro_batch_tokens; /* 0 = auto */
         lemoe_text device;          /* auto | cpu | cuda */
     } parallel;
@@ -224,6 +234,11 @@ bool lemoe_config_order_is_seeded(const lemoe_config *config);
 /* Local, pure. How products are computed: what parallel.products says, and for auto bf16 where the device is a GPU and
  * the model stored as bf16, else fp32. parallel.device is resolved already. */
 lemoe_products lemoe_config_products(const lemoe_config *config);
+/* Local, pure. Which packs are computed in parts: what parallel.overlap says, and for auto long where the ranks'
+ * devices reduce between themselves, else none; none for a rank alone. tensor_parallel 0: not decided yet. */
+lemoe_overlap lemoe_config_overlap(const lemoe_config *config, int64_t tensor_parallel, bool reduces_directly);
+/* Local, pure. The same as the fewest tokens of a part, 0: no pack is divided. parallel.overlap is resolved already. */
+int64_t lemoe_config_part_tokens(const lemoe_config *config, int64_t tensor_parallel);
 /* Local, pure. Whether two configurations take the same edits from the same file, as the same tokens of one tokenizer.
  */
 bool lemoe_config_same_data(const lemoe_config *a, const lemoe_config *b);

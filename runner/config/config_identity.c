@@ -64,6 +64,8 @@ lemoe_status lemoe_config_identity(const lemoe_config *config, const lemoe_ident
                                             args->model_fingerprint, args->data_fingerprint));
     LEMOE_TRY_GOTO(lemoe_config_text_append(&text, "tensor_parallel=%" PRId64 "\ndevice_kind=%s\n",
                                             args->tensor_parallel, args->device_kind));
+    int64_t part_tokens = lemoe_config_part_tokens(config, args->tensor_parallel);
+    if (part_tokens > 0) LEMOE_TRY_GOTO(lemoe_config_text_append(&text, "part_tokens=%" PRId64 "\n", part_tokens));
     LEMOE_TRY_GOTO(append_keys(config, &text));
     LEMOE_TRY_GOTO(append_slug(config, &slug));
     clean_slug(slug.data);
@@ -82,6 +84,17 @@ lemoe_products lemoe_config_products(const lemoe_config *config) {
     bool has_matrix_units = strcmp(config->parallel.device, "cuda") == 0 && config->model.dtype == LEMOE_BF16;
     if (config->parallel.products != LEMOE_PRODUCTS_AUTO) return (lemoe_products)config->parallel.products;
     return has_matrix_units ? LEMOE_PRODUCTS_BF16 : LEMOE_PRODUCTS_F32;
+}
+
+lemoe_overlap lemoe_config_overlap(const lemoe_config *config, int64_t tensor_parallel, bool reduces_directly) {
+    if (tensor_parallel == 1) return LEMOE_OVERLAP_FALSE;
+    if (config->parallel.overlap != LEMOE_OVERLAP_AUTO) return config->parallel.overlap;
+    return reduces_directly ? LEMOE_OVERLAP_LONG : LEMOE_OVERLAP_FALSE;
+}
+
+int64_t lemoe_config_part_tokens(const lemoe_config *config, int64_t tensor_parallel) {
+    static const int64_t fewest[] = {[LEMOE_OVERLAP_LONG] = LEMOE_LONG_PART_TOKENS, [LEMOE_OVERLAP_TRUE] = 1};
+    return tensor_parallel == 1 ? 0 : fewest[config->parallel.overlap];
 }
 
 /* The seed decides about edits where they are drawn by it. */

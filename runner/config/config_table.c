@@ -29,6 +29,13 @@ static const lemoe_key_choice products[] = {
     {"bf16", LEMOE_PRODUCTS_BF16},
     {NULL,   0                  }
 };
+static const lemoe_key_choice overlaps[] = {
+    {"auto",  LEMOE_OVERLAP_AUTO },
+    {"false", LEMOE_OVERLAP_FALSE},
+    {"long",  LEMOE_OVERLAP_LONG },
+    {"true",  LEMOE_OVERLAP_TRUE },
+    {NULL,    0                  }
+};
 static const lemoe_key_choice kinds[] = {
     {"zsre",         0},
     {"selfcheckgpt", 0},
@@ -286,6 +293,10 @@ static const lemoe_config_key table[] = {
            "how products are computed where the model is bf16, sums in fp32: bf16 weights widened to fp32, or the other "
            "operand rounded to bf16, faster where the CPU has AVX512_BF16 or AMX; a GPU then rounds what trains as "
            "well, but for routers; auto = bf16 on a GPU, fp32 on the CPU"),
+    CHOICE("parallel.overlap", "auto", overlaps, parallel.overlap, RESOLVED,
+           "whether a team computes a pack in two parts of whole sequences, the reductions of one beside the products "
+           "of the other: never, where each part has 512 tokens (`long`), or always; may change last bits; auto = long "
+           "where every rank has a GPU of its own and NCCL, else false; one rank alone has nothing to reduce"),
     INTEGER("parallel.micro_batch_tokens", "auto", 0, 1e9, parallel.micro_batch_tokens, VALUE | AUTO,
             "tokens in memory at once; limits memory only, but may change last bits"),
     WORD("parallel.device", "auto", devices, parallel.device, RESOLVED, "where to compute; auto = a GPU if there is one"),

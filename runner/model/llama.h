@@ -20,6 +20,9 @@ typedef struct lemoe_llama_args {
     lemoe_dtype dtype;    /* how frozen matrices are stored and multiplied; fp32 norms always */
     lemoe_device *device; /* borrowed */
     lemoe_comm *comm;     /* borrowed: the team */
+    /* 0: a pack goes through the model whole. Else, in a team, in two parts of whole sequences where each has so many
+     * tokens at least: the sums of one part run beside the products of the other. Decides about last bits. */
+    int64_t part_tokens;
 } lemoe_llama_args;
 
 /* Collective. Reads only this rank's slices, as views of the mapped file where type, layout and device allow. Errors

@@ -51,6 +51,7 @@ static lemoe_attn_args attn_args(const lemoe_llama *m, const lemoe_pack *pack, c
                             .out = heads(m, t->heads_out, m->n_head),
                             .log_sum_exp = t->log_sum_exp,
                             .seq_start = pack->seq_start,
+                            .first_row = pack->first_row,
                             .max_seq = pack->max_seq,
                             .window = m->config.sliding_window,
                             .scale = (float)(1.0 / __builtin_sqrt((double)m->config.d_head))};
@@ -276,11 +277,16 @@ static lemoe_status ffn_backward(lemoe_llama *m, int64_t layer, const lemoe_pack
 
 /* ---- the block ---- */
 
+lemoe_status llama_block_compute(lemoe_llama *m, int64_t block, const lemoe_pack *pack, lemoe_tensor y, bool training,
+                                 lemoe_arena *arena, llama_block_trace *t) {
+    return block % 2 == 0 ? attention_forward(m, block / 2, pack, y, arena, t)
+                          : ffn_forward(m, block / 2, pack, y, arena, t, training);
+}
+
 static lemoe_status forward(lemoe_llama *m, int64_t block, const lemoe_pack *pack, lemoe_tensor y, lemoe_arena *arena,
                             llama_block_trace *t, bool training) {
     lemoe_tensor x = t->x;
-    LEMOE_TRY(block % 2 == 0 ? attention_forward(m, block / 2, pack, y, arena, t)
-                             : ffn_forward(m, block / 2, pack, y, arena, t, training));
+    LEMOE_TRY(llama_block_compute(m, block, pack, y, training, arena, t));
     LEMOE_TRY(llama_reduce(m, y));
     if (t->at_targets) LEMOE_TRY(gather_targets(m, pack, t->x, arena, &x));
     return lemoe_op_axpy(m->device, 1.0f, x, y);
@@ -296,18 +302,28 @@ lemoe_status llama_block_forward(lemoe_llama *m, int64_t block, const lemoe_pack
     return status;
 }
 
+lemoe_status llama_block_compute_dh(lemoe_llama *m, int64_t block, const lemoe_pack *pack, llama_block_trace *t,
+                                    lemoe_tensor dx, lemoe_tensor dh, lemoe_arena *arena) {
+    return block % 2 == 0 ? attention_backward(m, block / 2, pack, t, dx, dh, arena)
+                          : ffn_backward(m, block / 2, pack, t, dx, dh, arena);
+}
+
+lemoe_status llama_block_finish_dx(lemoe_llama *m, int64_t block, const llama_block_trace *t, lemoe_tensor dh,
+                                   lemoe_tensor dx) {
+    const llama_layer *layer = &m->layers[block / 2];
+    lemoe_tensor norm = block % 2 == 0 ? layer->attn_norm : layer->ffn_norm;
+    return lemoe_op_rmsnorm_bwd(m->device, dh, t->x, norm, t->inv_rms, dx);
+}
+
 lemoe_status llama_block_backward(lemoe_llama *m, int64_t block, const lemoe_pack *pack, llama_block_trace *t,
                                   lemoe_tensor dx, bool need_dx, lemoe_arena *arena) {
-    int64_t layer = block / 2;
     lemoe_tensor dh = {0};
     size_t mark = lemoe_arena_mark(arena);
     if (need_dx) LEMOE_TRY(matrix(arena, dx.shape[0], dx.shape[1], &dh));
-    LEMOE_TRY(block % 2 == 0 ? attention_backward(m, layer, pack, t, dx, dh, arena)
-                             : ffn_backward(m, layer, pack, t, dx, dh, arena));
+    LEMOE_TRY(llama_block_compute_dh(m, block, pack, t, dx, dh, arena));
     if (need_dx) {
-        lemoe_tensor norm = block % 2 == 0 ? m->layers[layer].attn_norm : m->layers[layer].ffn_norm;
         LEMOE_TRY(llama_reduce(m, dh));
-        LEMOE_TRY(lemoe_op_rmsnorm_bwd(m->device, dh, t->x, norm, t->inv_rms, dx));
+        LEMOE_TRY(llama_block_finish_dx(m, block, t, dh, dx));
     }
     lemoe_arena_reset(arena, mark);
     return LEMOE_OK;

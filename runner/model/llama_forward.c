@@ -12,26 +12,12 @@ static lemoe_status embed(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor x
     return llama_reduce(m, x);
 }
 
-/* Blocks [from, to) without a backward: two buffers take turns, scratch is given back after each. */
-static lemoe_status run_blocks(lemoe_llama *m, const lemoe_pack *pack, int64_t from, int64_t to, lemoe_arena *arena,
-                               lemoe_tensor *x) {
-    lemoe_tensor spare;
-    LEMOE_TRY(rows_like(arena, m, x->shape[0], &spare));
-    for (int64_t block = from; block < to; block++) {
-        lemoe_tensor swap = *x;
-        LEMOE_TRY(llama_block_forward(m, block, pack, *x, spare, false, arena, NULL));
-        *x = spare;
-        spare = swap;
-    }
-    return LEMOE_OK;
-}
-
 static lemoe_status prefix(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena, lemoe_tensor x) {
     lemoe_tensor now;
     size_t mark = lemoe_arena_mark(arena);
     LEMOE_TRY(rows_like(arena, m, pack->n_tok, &now));
     LEMOE_TRY(embed(m, pack, now));
-    LEMOE_TRY(run_blocks(m, pack, 0, cut, arena, &now));
+    LEMOE_TRY(llama_blocks_forward(m, pack, 0, cut, arena, NULL, &now));
     LEMOE_TRY(lemoe_device_copy(m->device, x.data, now.data, lemoe_tensor_bytes(&now)));
     lemoe_arena_reset(arena, mark);
     return LEMOE_OK;
@@ -87,45 +73,49 @@ static bool last_at_targets(const lemoe_llama *m, int64_t cut) {
     return cut < 2 * m->config.n_layer - 1 && !llama_layer_is_seamed(m, m->config.n_layer - 1);
 }
 
-/* Both blocks of the last layer, from all rows to the target rows. */
-static lemoe_status last_layer_eval(lemoe_llama *m, const lemoe_pack *pack, lemoe_tensor x, lemoe_arena *arena,
-                                    lemoe_tensor *rows) {
-    int64_t last = 2 * m->config.n_layer - 1;
-    LEMOE_TRY(rows_like(arena, m, pack->n_target, rows));
-    LEMOE_TRY(llama_block_forward(m, last - 1, pack, x, *rows, true, arena, NULL));
-    return run_blocks(m, pack, last, last + 1, arena, rows);
+/* Blocks [from, to) of a last layer that answers to the target rows. */
+static lemoe_status last_layer(lemoe_llama *m, const lemoe_pack *pack, int64_t from, int64_t to, lemoe_arena *arena,
+                               llama_block_trace *traces, lemoe_tensor *x) {
+    for (int64_t block = from; block < to; block++) {
+        lemoe_tensor y;
+        LEMOE_TRY(rows_like(arena, m, pack->n_target, &y));
+        LEMOE_TRY(llama_block_forward(m, block, pack, *x, y, block % 2 == 0, arena, llama_trace_of(traces, block, 0)));
+        *x = y;
+    }
+    return LEMOE_OK;
 }
 
 static lemoe_status suffix_eval(lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
                                 lemoe_tensor *rows) {
     int64_t n_block = 2 * m->config.n_layer;
-    bool at_targets = last_at_targets(m, cut);
     lemoe_tensor x;
     LEMOE_TRY(rows_like(arena, m, pack->n_tok, &x));
     LEMOE_TRY(lemoe_device_copy(m->device, x.data, pack->x.data, lemoe_tensor_bytes(&x)));
-    LEMOE_TRY(run_blocks(m, pack, cut, at_targets ? n_block - 2 : n_block, arena, &x));
-    return at_targets ? last_layer_eval(m, pack, x, arena, rows) : gather_targets(m, pack, x, arena, rows);
+    if (!last_at_targets(m, cut)) {
+        LEMOE_TRY(llama_blocks_forward(m, pack, cut, n_block, arena, NULL, &x));
+        return gather_targets(m, pack, x, arena, rows);
+    }
+    LEMOE_TRY(llama_blocks_forward(m, pack, cut, n_block - 2, arena, NULL, &x));
+    *rows = x;
+    return last_layer(m, pack, n_block - 2, n_block, arena, NULL, rows);
 }
 
 /* Training goes up block by block; the trace stands before the next one. Up to block `end`, or as many as there are. */
 static lemoe_status climb(lemoe_llama *m, const lemoe_pack *pack, int64_t end, lemoe_arena *arena,
                           lemoe_llama_trace *trace) {
-    int64_t n_block = 2 * m->config.n_layer;
-    for (; trace->next < end && trace->next < n_block; trace->next++) {
-        lemoe_tensor y;
-        bool to_targets = trace->last_at_targets && trace->next == n_block - 2;
-        LEMOE_TRY(rows_like(arena, m, to_targets ? pack->n_target : trace->x.shape[0], &y));
-        LEMOE_TRY(
-            llama_block_forward(m, trace->next, pack, trace->x, y, to_targets, arena, &trace->blocks[trace->next]));
-        trace->x = y;
-    }
+    int64_t n_block = 2 * m->config.n_layer, last = trace->last_at_targets ? n_block - 2 : n_block;
+    if (end > n_block) end = n_block;
+    int64_t from = trace->next > last ? trace->next : last;
+    LEMOE_TRY(llama_blocks_forward(m, pack, trace->next, end < last ? end : last, arena, trace->blocks, &trace->x));
+    LEMOE_TRY(last_layer(m, pack, from, end, arena, trace->blocks, &trace->x));
+    if (end > trace->next) trace->next = end;
     return LEMOE_OK;
 }
 
 static lemoe_status make_trace(const lemoe_llama *m, const lemoe_pack *pack, int64_t cut, lemoe_arena *arena,
                                lemoe_llama_trace **out) {
     lemoe_llama_trace *trace = NULL;
-    size_t n_bytes = (size_t)(2 * m->config.n_layer) * sizeof *trace->blocks;
+    size_t n_bytes = (size_t)(2 * m->config.n_layer * LLAMA_PARTS) * sizeof *trace->blocks;
     LEMOE_TRY(lemoe_arena_host(arena, sizeof *trace, &trace));
     *trace = (lemoe_llama_trace){.cut = cut, .next = cut, .x = pack->x, .last_at_targets = last_at_targets(m, cut)};
     *out = trace;
@@ -179,18 +169,16 @@ static lemoe_status spread_targets(lemoe_llama *m, const lemoe_pack *pack, lemoe
 static lemoe_status backward_above(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output,
                                    lemoe_tensor weight, int64_t floor, lemoe_arena *arena) {
     lemoe_llama_trace *trace = output->trace;
-    int64_t block = 2 * m->config.n_layer - 1;
+    int64_t end = 2 * m->config.n_layer, from = floor > trace->cut ? floor : trace->cut + 1;
     lemoe_tensor d_rows;
     LEMOE_TRY(rows_like(arena, m, pack->n_target, &d_rows));
     LEMOE_TRY(llama_loss_backward(m, pack, output, weight, arena, d_rows));
-    if (trace->last_at_targets && block >= floor) {
-        LEMOE_TRY(llama_block_backward(m, block, pack, &trace->blocks[block], d_rows, true, arena));
-        block--;
+    if (trace->last_at_targets && end > floor) {
+        end--;
+        LEMOE_TRY(llama_block_backward(m, end, pack, llama_trace_of(trace->blocks, end, 0), d_rows, true, arena));
     }
     LEMOE_TRY(spread_targets(m, pack, d_rows, trace->dx));
-    for (; block > trace->cut && block >= floor; block--)
-        LEMOE_TRY(llama_block_backward(m, block, pack, &trace->blocks[block], trace->dx, block > floor, arena));
-    return LEMOE_OK;
+    return llama_blocks_backward(m, pack, from, end, trace->blocks, trace->dx, from > floor, arena);
 }
 
 /* The block at the cut, if there is one. */
@@ -198,7 +186,7 @@ static lemoe_status backward_cut(lemoe_llama *m, const lemoe_pack *pack, lemoe_l
                                  lemoe_arena *arena) {
     int64_t block = trace->cut;
     if (block < floor || block == 2 * m->config.n_layer) return LEMOE_OK;
-    return llama_block_backward(m, block, pack, &trace->blocks[block], trace->dx, block > floor, arena);
+    return llama_blocks_backward(m, pack, block, block + 1, trace->blocks, trace->dx, block > floor, arena);
 }
 
 static lemoe_status backward(lemoe_llama *m, const lemoe_pack *pack, lemoe_llama_output *output, lemoe_tensor weight,

@@ -28,6 +28,7 @@ struct lemoe_llama {
     lemoe_safetensors *file;
     lemoe_arena *weights; /* what could not stay a view of the file */
     lemoe_dtype dtype;
+    int64_t part_tokens; /* see lemoe_llama_args */
     char fingerprint[33];
     /* this rank's shares */
     int64_t n_head, n_kv, ff_begin, n_ff, vocab_begin, n_vocab;
@@ -53,13 +54,17 @@ typedef struct llama_block_trace {
     lemoe_tensor gate, up, act;                   /* FFN */
     void *kept;                                   /* the bypass's own */
     bool at_targets;                              /* an attention that answered to the target rows only */
+    bool is_part;                                 /* of part of a pack */
 } llama_block_trace;
+
+/* A pack goes through blocks whole or in so many parts: as many as a device's sums have lanes. */
+enum { LLAMA_PARTS = LEMOE_COMM_LANES };
 
 struct lemoe_llama_trace {
     int64_t cut, next;               /* next: the block that the forward enters next, */
     lemoe_tensor x;                  /* the residual rows that do, */
     lemoe_tensor dx;                 /* [n_tok, d_model] and the gradient of all rows on the way back */
-    llama_block_trace *blocks;       /* [2 n_layer], from the cut on */
+    llama_block_trace *blocks;       /* [2 n_layer, LLAMA_PARTS], from the cut on; of a whole pack, the first of them */
     bool last_at_targets;            /* the last layer answered to the target rows only */
     lemoe_tensor rows, rows_inv_rms; /* [n_target, d_model] entering the final norm */
     lemoe_tensor row_max, row_sum;   /* [n_target] of the logits */
@@ -92,6 +97,22 @@ static inline lemoe_status llama_reduce(const lemoe_llama *model, lemoe_tensor y
     return lemoe_comm_size(model->comm) > 1 ? lemoe_comm_device_sum(model->comm, y) : LEMOE_OK;
 }
 
+/* Local. Where part i of a pack, 0 for a whole one, has its trace of a block; NULL where nothing is kept. */
+static inline llama_block_trace *llama_trace_of(llama_block_trace *traces, int64_t block, int i) {
+    return traces ? &traces[block * LLAMA_PARTS + i] : NULL;
+}
+
+/* Local. One block up to its sum over ranks. Forward: y = this rank's part of block(x), without the residual; trace->x
+ * and at_targets are set. Backward: dh = this rank's part of the gradient of the norm's output, from the gradient dx of
+ * the block's output; dh data NULL: only seams are served. */
+lemoe_status llama_block_compute(lemoe_llama *model, int64_t block, const lemoe_pack *pack, lemoe_tensor y,
+                                 bool training, lemoe_arena *arena, llama_block_trace *trace);
+lemoe_status llama_block_compute_dh(lemoe_llama *model, int64_t block, const lemoe_pack *pack, llama_block_trace *trace,
+                                    lemoe_tensor dx, lemoe_tensor dh, lemoe_arena *arena);
+/* Local. The rest of a block's backward: dx += the gradient through the norm, from dh of all ranks. */
+lemoe_status llama_block_finish_dx(lemoe_llama *model, int64_t block, const llama_block_trace *trace, lemoe_tensor dh,
+                                   lemoe_tensor dx);
+
 /* Collective. One block: y = x + block(x); trace NULL when no backward follows. at_targets, of an attention: y has the
  * pack's target rows and no others. */
 lemoe_status llama_block_forward(lemoe_llama *model, int64_t block, const lemoe_pack *pack, lemoe_tensor x,
@@ -100,6 +121,15 @@ lemoe_status llama_block_forward(lemoe_llama *model, int64_t block, const lemoe_
  * return; need_dx false: only seams are served. */
 lemoe_status llama_block_backward(lemoe_llama *model, int64_t block, const lemoe_pack *pack, llama_block_trace *trace,
                                   lemoe_tensor dx, bool need_dx, lemoe_arena *arena);
+
+/* Collective. Blocks [from, to) on all rows of a pack, whole or in parts: *x[n_tok, d_model] enters, and is another
+ * tensor of the arena on return. traces [2 n_layer, LLAMA_PARTS] of the model, or NULL when no backward follows: then
+ * what entered is overwritten. */
+lemoe_status llama_blocks_forward(lemoe_llama *model, const lemoe_pack *pack, int64_t from, int64_t to,
+                                  lemoe_arena *arena, llama_block_trace *traces, lemoe_tensor *x);
+/* Collective. And back, from block to - 1 down to block from: dx as in llama_block_backward, need_dx for block from. */
+lemoe_status llama_blocks_backward(lemoe_llama *model, const lemoe_pack *pack, int64_t from, int64_t to,
+                                   llama_block_trace *traces, lemoe_tensor dx, bool need_dx, lemoe_arena *arena);
 
 /* Collective. From rows[n_target, d_model] after the last layer to nll, argmax and logits; and back to d_rows. */
 lemoe_status llama_loss_forward(lemoe_llama *model, const lemoe_pack *pack, lemoe_tensor rows, lemoe_arena *arena,

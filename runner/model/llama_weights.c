@@ -262,6 +262,7 @@ static lemoe_status open_model(const lemoe_llama_args *args, const lemoe_llama_c
         model->device = args->device;
         model->comm = args->comm;
         model->dtype = args->dtype;
+        model->part_tokens = args->part_tokens;
         model->seams_active = true;
         status = open_here(args, shape, model);
     }

@@ -2,6 +2,8 @@
 
 #include "kernels/base/mem.h"
 
+#include <stdlib.h>
+
 /* Host arrays of a pack, before they go to the device. */
 typedef struct layout {
     int64_t *start, *target_start;
@@ -101,4 +103,28 @@ int64_t lemoe_pack_split(const lemoe_item *items, int64_t n_items, int64_t begin
     int64_t end = begin, n_tok = 0;
     while (end < n_items && (end == begin || n_tok + items[end].n_tok <= max_tok)) n_tok += items[end++].n_tok;
     return end;
+}
+
+int64_t lemoe_pack_middle(const lemoe_pack *pack) {
+    int64_t best = 0, least = INT64_MAX;
+    for (int64_t s = 1; s < pack->n_seq; s++) {
+        int64_t excess = llabs(2 * pack->start[s] - pack->n_tok);
+        if (excess < least) best = s;
+        if (excess < least) least = excess;
+    }
+    return best;
+}
+
+lemoe_pack lemoe_pack_part(const lemoe_pack *pack, int64_t begin, int64_t end) {
+    int64_t row = pack->start[begin], n_tok = pack->start[end] - row;
+    lemoe_pack part = {.items = pack->items + begin,
+                       .n_seq = end - begin,
+                       .n_tok = n_tok,
+                       .first_row = row,
+                       .ids = lemoe_tensor_rows(pack->ids, row, n_tok),
+                       .position = lemoe_tensor_rows(pack->position, row, n_tok),
+                       .seq_start = lemoe_tensor_rows(pack->seq_start, begin, end - begin + 1)};
+    for (int64_t s = begin; s < end; s++)
+        if (pack->items[s].n_tok > part.max_seq) part.max_seq = pack->items[s].n_tok;
+    return part;
 }

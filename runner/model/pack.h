@@ -32,6 +32,7 @@ typedef struct lemoe_item {
 typedef struct lemoe_pack {
     const lemoe_item *items; /* [n_seq], borrowed, host */
     int64_t n_seq, n_tok, n_target, max_seq;
+    int64_t first_row;           /* of a part: what seq_start counts its first row as; else 0 */
     const int64_t *start;        /* [n_seq + 1] host: first row of each sequence */
     const int64_t *target_start; /* [n_seq + 1] host: first target of each sequence */
     /* device, int32 */
@@ -51,6 +52,11 @@ typedef struct lemoe_pack {
 /* Local. Lays items out in the arena. d_model 0 leaves x out. */
 lemoe_status lemoe_pack_build(lemoe_arena *arena, const lemoe_item *items, int64_t n_items, int64_t d_model,
                               lemoe_pack *out) LEMOE_MUST_CHECK;
+/* Local, pure. The boundary between two sequences that is nearest to half of the pack's tokens, the lower of two: the
+ * number of sequences before it. 0 where there are fewer than two. */
+int64_t lemoe_pack_middle(const lemoe_pack *pack);
+/* Local, pure. Sequences [begin, end) as views of the pack's arrays: what blocks need, without targets and x. */
+lemoe_pack lemoe_pack_part(const lemoe_pack *pack, int64_t begin, int64_t end);
 /* Local, pure. The end (exclusive) of the pack that begins at item `begin`: as many items as fit max_tok tokens, at
  * least one.
  */

@@ -2,6 +2,7 @@
 
 #include "kernels/base/mem.h"
 #include "runner/io/atomic_file.h"
+#include "runner/model/llama_internal.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -39,6 +40,8 @@ lemoe_status lemoe_prefix_cache_file_key(const lemoe_prefix_cache_args *args, co
     (void)XXH3_128bits_update(state, lemoe_llama_fingerprint(args->model), 32);
     (void)XXH3_128bits_update(state, numbers, sizeof numbers);
     (void)XXH3_128bits_update(state, args->domain, strlen(args->domain));
+    int64_t part_tokens = args->model->part_tokens;
+    if (part_tokens > 0) (void)XXH3_128bits_update(state, &part_tokens, sizeof part_tokens);
     for (int64_t i = 0; i < n_items; i++) add_item(state, &items[i]);
     XXH128_hash_t hash = XXH3_128bits_digest(state);
     (void)XXH3_freeState(state);

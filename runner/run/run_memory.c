@@ -109,8 +109,12 @@ lemoe_status lemoe_run_plan_memory(const lemoe_run_memory_args *args, lemoe_run_
     lemoe_comm *comm = NULL;
     lemoe_world *world = NULL;
     lemoe_config *config = NULL;
-    lemoe_world_plan_args plan = {args->shape, args->config->model.dtype, args->stream, args->like_host,
-                                  lemoe_config_products(args->config)};
+    lemoe_world_plan_args plan = {.shape = args->shape,
+                                  .dtype = args->config->model.dtype,
+                                  .stream = args->stream,
+                                  .like_host = args->like_host,
+                                  .products = lemoe_config_products(args->config),
+                                  .part_tokens = lemoe_config_part_tokens(args->config, args->tensor_parallel)};
     *out = (lemoe_run_memory){0};
     LEMOE_TRY_GOTO(lemoe_mem_alloc(1, sizeof *config, &config));
     shorten(args->config, args->stream->n_edit, config);

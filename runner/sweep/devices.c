@@ -16,7 +16,7 @@ int lemoe_devices_local_rank(const int *node_of, int rank) {
 
 /* One rank's GPU, as it travels. */
 typedef struct choice {
-    int32_t index;
+    int32_t index, has_collectives;
     char id[64], name[128];
 } choice;
 enum { CHOICE_WORDS = sizeof(choice) / sizeof(int32_t) };
@@ -24,7 +24,10 @@ enum { CHOICE_WORDS = sizeof(choice) / sizeof(int32_t) };
 static lemoe_status choose(const int *node_of, int rank, choice *own, int64_t *n_bytes) {
     int n = 0;
     lemoe_device_info info;
+    lemoe_device_libraries libraries;
     LEMOE_TRY(lemoe_device_count("cuda", &n));
+    LEMOE_TRY(lemoe_device_describe_libraries("cuda", &libraries));
+    own->has_collectives = libraries.collective[0] != '\0';
     own->index = lemoe_devices_local_rank(node_of, rank) % n;
     LEMOE_TRY(lemoe_device_describe("cuda", own->index, &info));
     memcpy(own->id, info.id, sizeof own->id);
@@ -35,14 +38,17 @@ static lemoe_status choose(const int *node_of, int rank, choice *own, int64_t *n
 
 static void describe(const choice *all, const int *node_of, int n_rank, lemoe_devices *out) {
     size_t n = 0;
+    bool have_collectives = true;
     for (int r = 0; r < n_rank; r++) {
         int n_share = 0;
+        have_collectives = have_collectives && all[r].has_collectives;
         for (int s = 0; s < n_rank; s++) n_share += node_of[r] == node_of[s] && strcmp(all[r].id, all[s].id) == 0;
         if (n_share > out->n_share) out->n_share = n_share;
         if (r >= MOST_NAMED) continue;
         n += (size_t)snprintf(out->who + n, sizeof out->who - n, "%srank %d on GPU %d", r ? ", " : "", r,
                               (int)all[r].index);
     }
+    out->are_linked = have_collectives && out->n_share == 1;
     (void)snprintf(out->who + n, sizeof out->who - n, "%s (%s)", n_rank > MOST_NAMED ? ", ..." : "", all[0].name);
 }
 

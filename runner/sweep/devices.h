@@ -12,6 +12,7 @@ typedef struct lemoe_devices {
     char why_not[512];
     int64_t cuda_bytes; /* memory of the smallest GPU */
     int n_share;        /* ranks that share a GPU, where that is most */
+    bool are_linked;    /* every rank has a GPU of its own, and they reduce between themselves */
     char who[1024];     /* "rank 0 on GPU 0, rank 1 on GPU 1 (NVIDIA H200)" */
 } lemoe_devices;
 

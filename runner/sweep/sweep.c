@@ -112,6 +112,8 @@ lemoe_status lemoe_sweep_config(const lemoe_sweep *sweep, int64_t index, lemoe_c
     LEMOE_TRY(lemoe_devices_resolve(&sweep->devices, out->parallel.device, &kind));
     (void)snprintf(out->parallel.device, sizeof out->parallel.device, "%s", kind);
     out->parallel.products = (int)lemoe_config_products(out);
+    bool reduces_directly = strcmp(kind, "cuda") == 0 && sweep->devices.are_linked;
+    out->parallel.overlap = lemoe_config_overlap(out, sweep->runs[index].tensor_parallel, reduces_directly);
     return LEMOE_OK;
 }
 

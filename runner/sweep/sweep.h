@@ -78,8 +78,8 @@ enum { LEMOE_EXIT_OK = 0, LEMOE_EXIT_NOTHING_STARTED = 1, LEMOE_EXIT_RUN_FAILED 
  * agrees: a failure here means nothing was started or written. */
 lemoe_status lemoe_sweep_open(lemoe_launch *launch, const lemoe_options *options, lemoe_sweep *out) LEMOE_MUST_CHECK;
 void lemoe_sweep_close(lemoe_sweep *sweep);
-/* Local. The resolved configuration of a run: parallel.device is a kind that this launch has, parallel.products what is
- * computed there. Errors: UNSUPPORTED, with the reason, where it has none. */
+/* Local. The resolved configuration of a run: parallel.device is a kind that this launch has, parallel.products and
+ * parallel.overlap are what is computed there. Errors: UNSUPPORTED, with the reason, where it has none. */
 lemoe_status lemoe_sweep_config(const lemoe_sweep *sweep, int64_t index, lemoe_config *out) LEMOE_MUST_CHECK;
 
 /* Collective. Prints what will run (rank 0), works on it in teams, publishes the table; *exit_status as above. */

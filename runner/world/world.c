@@ -68,10 +68,15 @@ void lemoe_world_close(lemoe_world *world) {
     lemoe_mem_free(world);
 }
 
-static bool same_model(const lemoe_config *a, const lemoe_config *b) {
+static int64_t part_tokens(const lemoe_world *world, const lemoe_config *config) {
+    return lemoe_config_part_tokens(config, lemoe_comm_size(world->comm));
+}
+
+static bool same_model(const lemoe_world *world, const lemoe_config *b) {
+    const lemoe_config *a = &world->loaded;
     return strcmp(a->model.path, b->model.path) == 0 && a->model.dtype == b->model.dtype &&
            a->parallel.threads == b->parallel.threads && lemoe_config_products(a) == lemoe_config_products(b) &&
-           strcmp(a->parallel.device, b->parallel.device) == 0;
+           part_tokens(world, a) == part_tokens(world, b) && strcmp(a->parallel.device, b->parallel.device) == 0;
 }
 
 /* What a device without room asks of the user. */
@@ -167,7 +172,11 @@ static lemoe_status open_model(lemoe_world *world, const lemoe_config *config, i
     LEMOE_TRY(advise(lemoe_comm_attach(world->comm, world->device, world->device_info.id), "its library's buffers"));
     LEMOE_TRY(check_memory(world, config, run_bytes)); /* what a library takes is known when it has been taken */
     LEMOE_TRY(lemoe_comm_agree(world->comm, write_domain(world)));
-    lemoe_llama_args args = {config->model.path, config->model.dtype, world->device, world->comm};
+    lemoe_llama_args args = {.folder = config->model.path,
+                             .dtype = config->model.dtype,
+                             .device = world->device,
+                             .comm = world->comm,
+                             .part_tokens = part_tokens(world, config)};
     LEMOE_TRY(advise(lemoe_llama_open(&args, &world->model), "the weights"));
     int64_t n_vocab = lemoe_llama_config_of(world->model)->n_vocab;
     return lemoe_comm_agree(world->comm, lemoe_tokenizer_open(config->model.path, n_vocab, &world->tokenizer));
@@ -188,7 +197,7 @@ static lemoe_status open_data(lemoe_world *world, const lemoe_config *config) {
 }
 
 lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config, int64_t run_bytes) {
-    if (!world->has_model || !same_model(&world->loaded, config)) {
+    if (!world->has_model || !same_model(world, config)) {
         close_model(world);
         LEMOE_TRY(open_model(world, config, run_bytes));
         world->has_model = true;
@@ -257,7 +266,8 @@ lemoe_status lemoe_world_open_planning(lemoe_comm *comm, const lemoe_world_plan_
     for (int kind = 0; kind < world->dataset->n_locality; kind++) world->dataset->locality_name[kind] = "";
     LEMOE_TRY(lemoe_planning_device_open(args->like_host, args->products, &world->device));
     LEMOE_TRY(lemoe_comm_attach(comm, world->device, ""));
-    lemoe_llama_args model = {NULL, args->dtype, world->device, comm};
+    lemoe_llama_args model = {
+        .dtype = args->dtype, .device = world->device, .comm = comm, .part_tokens = args->part_tokens};
     LEMOE_TRY(lemoe_llama_open_planning(&model, args->shape, &world->model));
     world->has_model = world->has_data = true;
     return make_zeros(world, args->shape->d_model);

@@ -40,6 +40,7 @@ typedef struct lemoe_world_plan_args {
     lemoe_edit_stream *stream; /* borrowed */
     bool like_host;            /* in place of a device whose memory the host reaches */
     lemoe_products products;
+    int64_t part_tokens; /* lemoe_llama_args */
 } lemoe_world_plan_args;
 /* Local. A world in which a run can be gone through without being computed, to find out what memory it takes: a
  * planning device, a model of that shape without weights, tokens, and rows at the cut that are zeros. It is prepared,

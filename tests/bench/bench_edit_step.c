@@ -152,7 +152,7 @@ static lemoe_status open_device(bench *b, const char *kind, int n_threads) {
 }
 
 static lemoe_status open_model(bench *b, const char *folder) {
-    lemoe_llama_args args = {folder, b->dtype, b->device, b->comm};
+    lemoe_llama_args args = {.folder = folder, .dtype = b->dtype, .device = b->device, .comm = b->comm};
     lemoe_llama_config shape;
     if (!lemoe_device_is_planning(b->device)) return lemoe_llama_open(&args, &b->model);
     LEMOE_TRY(lemoe_llama_config_read(folder, &shape));

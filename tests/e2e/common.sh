@@ -57,6 +57,11 @@ check_schema() {
     }
 }
 
+# What the configuration in a run file says of a key inside a section: resolved overlap FILE.
+resolved() {
+    "$python" -c 'import h5py, re, sys; print(re.search(r"^  %s: (\S+)$" % sys.argv[1], h5py.File(sys.argv[2]).attrs["config_yaml"], re.M)[1])' "$@"
+}
+
 status_of() {
     "$python" -c 'import h5py, sys; print(h5py.File(sys.argv[1], "r").attrs["status"])' "$1"
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # cuda_host.sh PROGRAM MODULE: whole runs on the CUDA module's kernels, emulated on the CPU (tests/cuda_host). One rank;
 # two that share the device, so that their reductions pass through the host; two with a device each, which reduce
-# directly, in captured graphs too: scores and routes are the CPU's but for near-ties, NLLs within the limits of
-# compare_ranks.py; the same command gives the same bits, whatever the order of streams, also after a rank was killed;
-# what does not fit the device's memory fails by itself.
+# directly, in captured graphs too, and beside products: scores and routes are the CPU's but for near-ties, NLLs within
+# the limits of compare_ranks.py; the same command gives the same bits, whatever the order of streams, also after a rank
+# was killed; what does not fit the device's memory fails by itself.
 set -euo pipefail
 module=$(realpath "$2")
 . "$(dirname "$0")/common.sh"
@@ -33,10 +33,13 @@ reduced() { # FOLDER WORD: how a team's tensors were reduced, as its runs say
     [ "$n" = "${#methods[@]}" ] || fail "$1: not all reductions are $2"
 }
 reduced staged staged
+on cuda 2 parts parallel.overlap=true
 export LEMOE_CUDA_HOST_DEVICES=2
 LEMOE_CUDA_HOST_ORDER=held on cuda 2 direct
 grep -q 'devices: rank 0 on GPU 0, rank 1 on GPU 1' log || fail "no line about the devices: $(cat log)"
 reduced direct direct
+on cuda 2 beside parallel.overlap=true
+reduced beside direct
 
 # A rank with a device of its own is killed while it trains. Its peer waits for a collective that never ends, told by
 # nobody, and the launcher ends it; nothing of them is left, and the same command goes on to the same bits.
@@ -70,7 +73,11 @@ same() { # FOLDER FOLDER METHOD WHAT: but for their names
         fail "$3: $4"
 }
 for method in "${methods[@]}"; do
-    for folder in cuda staged direct; do
+    for said in cuda=false staged=false parts=true direct=long beside=true; do
+        file=$(run_file "${said%=*}" "$method")
+        [ "$(resolved overlap "$file")" = "${said#*=}" ] || fail "$file: overlap is $(resolved overlap "$file"), not ${said#*=}"
+    done
+    for folder in cuda staged parts direct beside; do
         "$python" "$here/compare_ranks.py" "$(run_file cpu "$method")" "$(run_file "$folder" "$method")"
     done
     same cuda again "$method" "two runs of one command differ"

@@ -10,17 +10,21 @@ static const double loss_limit = 1e-4, norm_limit = 1e-3, saved_limit = 1e-3, ma
 
 typedef struct editor_case {
     const char *name, *settings;
+    int64_t part_tokens; /* by the team; 0: packs whole. The layer between the edited and the last one goes in parts */
 } editor_case;
 
 #define TRAINING "max_steps: 10, lr: 0.002, stop_loss: 0"
 static const editor_case cases[] = {
-    {"lemoe paper",         "edit: {method: lemoe}\nlemoe: {preset: paper, layer: 1, " TRAINING "}"                    },
-    {"lemoe stable",        "edit: {method: lemoe}\nlemoe: {preset: stable, layer: 1, " TRAINING "}"                   },
+    {"lemoe paper",            "edit: {method: lemoe}\nlemoe: {preset: paper, layer: 1, " TRAINING "}",                     0},
+    {"lemoe stable",           "edit: {method: lemoe}\nlemoe: {preset: stable, layer: 1, " TRAINING "}",                    0},
     {"lemoe lora, clipped",
-     "edit: {method: lemoe}\nlemoe: {layer: 1, clip: 0.5, expert: {kind: lora, rank: 3}, " TRAINING "}"                },
-    {"lemoe, odd width",    "edit: {method: lemoe}\nlemoe: {layer: 2, expert: {width: 13}, " TRAINING "}"              },
-    {"moe",                 "edit: {method: moe}\nmoe: {layer: 1, experts: 3, top_k: 2, balance: 0.1, " TRAINING "}"   },
-    {"ft_m",                "edit: {method: ft_m}\nft_m: {layer: 1, norm_constraint: 0.01, minibatch: 2, " TRAINING "}"},
+     "edit: {method: lemoe}\nlemoe: {layer: 1, clip: 0.5, expert: {kind: lora, rank: 3}, " TRAINING "}",                    0},
+    {"lemoe, odd width",       "edit: {method: lemoe}\nlemoe: {layer: 2, expert: {width: 13}, " TRAINING "}",               0},
+    {"moe",                    "edit: {method: moe}\nmoe: {layer: 1, experts: 3, top_k: 2, balance: 0.1, " TRAINING "}",    0},
+    {"ft_m",                   "edit: {method: ft_m}\nft_m: {layer: 1, norm_constraint: 0.01, minibatch: 2, " TRAINING "}", 0},
+    {"lemoe stable, in parts", "edit: {method: lemoe}\nlemoe: {preset: stable, layer: 0, " TRAINING "}",                    1},
+    {"moe, in parts",          "edit: {method: moe}\nmoe: {layer: 0, experts: 3, top_k: 2, " TRAINING "}",                  1},
+    {"ft_m, in parts",         "edit: {method: ft_m}\nft_m: {layer: 0, minibatch: 2, " TRAINING "}",                        1},
 };
 
 typedef struct side {
@@ -28,11 +32,17 @@ typedef struct side {
     tiny_editor e;
 } side;
 
-static void open_side(parallel *p, const editor_case *c, lemoe_comm *comm, side *s) {
+static void open_side_launching(parallel *p, const editor_case *c, lemoe_comm *comm, bool plainly, side *s) {
+    lemoe_llama_args args = {.folder = p->folder, .dtype = LEMOE_F32, .comm = comm, .part_tokens = c->part_tokens};
     *s = (side){0};
     PAR(p, tiny_editor_configure(c->settings, &s->e));
-    PAR(p, tiny_world_open(p->folder, &tiny_llama, LEMOE_F32, comm, &s->w));
+    PAR(p, tiny_world_open_as(args, &tiny_llama, &s->w));
+    s->e.launches_plainly = plainly;
     PAR(p, tiny_editor_open(&s->w, &s->e));
+}
+
+static void open_side(parallel *p, const editor_case *c, lemoe_comm *comm, side *s) {
+    open_side_launching(p, c, comm, false, s);
 }
 
 static void close_side(parallel *p, side *s) {
@@ -117,6 +127,24 @@ static void run_case(parallel *p, const editor_case *c) {
     lemoe_comm_close(self);
 }
 
+static void train_all(parallel *p, const editor_case *c, bool plainly, double *loss, int64_t n) {
+    side team;
+    open_side_launching(p, c, p->world, plainly, &team);
+    for (int64_t b = 0; b < EDITOR_BATCHES; b++) PAR(p, tiny_editor_train(&team.w, &team.e, b));
+    for (int64_t i = 0; i < n; i++) loss[i] = i < team.e.n_step ? team.e.steps[i].loss : 0;
+    CHECK(p, team.e.n_step > 0 && team.e.n_step <= n);
+    close_side(p, &team);
+}
+
+/* Where the device captures updates, with their reductions: replayed, they have the bits of plain launches. */
+static void replays_are_the_same(parallel *p, const editor_case *c) {
+    enum { MOST = 1000 };
+    double plain[MOST], replayed[MOST];
+    train_all(p, c, true, plain, MOST);
+    train_all(p, c, false, replayed, MOST);
+    (void)parallel_check(p, memcmp(plain, replayed, sizeof plain) == 0, "%s: other losses when replayed", c->name);
+}
+
 /* The log of one rank fails in the middle of a batch: all ranks leave with its status and message. */
 static void one_rank_cannot_log(parallel *p) {
     side team;
@@ -134,7 +162,10 @@ int main(int argc, char **argv) {
     parallel_open(&p, &argc, &argv);
     if (p.rank == 0) PAR(&p, tiny_model_write(p.folder, &tiny_llama));
     PAR(&p, lemoe_comm_agree(p.world, LEMOE_OK)); /* the files are there */
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) run_case(&p, &cases[i]);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        run_case(&p, &cases[i]);
+        if (cases[i].part_tokens) replays_are_the_same(&p, &cases[i]);
+    }
     one_rank_cannot_log(&p);
     return parallel_close(&p);
 }

@@ -89,7 +89,8 @@ static void shards_are_those_of_the_whole(parallel *p, const lemoe_world *world,
     lemoe_comm *self = NULL;
     lemoe_llama *whole = NULL;
     PAR(p, lemoe_comm_self(&self));
-    lemoe_llama_args args = {config->model.path, config->model.dtype, world->device, self};
+    lemoe_llama_args args = {
+        .folder = config->model.path, .dtype = config->model.dtype, .device = world->device, .comm = self};
     PAR(p, lemoe_llama_open(&args, &whole));
     for (int64_t layer = 0; layer < lemoe_llama_config_of(whole)->n_layer; layer++)
         for (int m = 0; m < LEMOE_MATRIX_COUNT; m++)

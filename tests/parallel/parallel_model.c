@@ -16,14 +16,17 @@ static const double nll_limit = 1e-5, gradient_limit = 1e-4, margin_limit = 1e-4
 typedef struct model_case {
     const char *name;
     tiny_shape shape;
-    lemoe_dtype dtype; /* how it is used */
+    lemoe_dtype dtype;   /* how it is used */
+    int64_t part_tokens; /* by the team; 0: packs whole */
 } model_case;
 
 static const model_case cases[] = {
-    {"grouped heads, odd vocabulary",  {24, 40, 3, 4, 2, 37, 0, false, LEMOE_F32}, LEMOE_F32 },
-    {"one key/value head, window",     {24, 40, 3, 4, 1, 37, 4, false, LEMOE_F32}, LEMOE_F32 },
-    {"tied, as many heads",            {32, 44, 3, 8, 8, 41, 0, true, LEMOE_F32},  LEMOE_F32 },
-    {"bf16, ranks without vocabulary", {24, 40, 3, 4, 2, 5, 0, false, LEMOE_BF16}, LEMOE_BF16},
+    {"grouped heads, odd vocabulary",  {24, 40, 3, 4, 2, 37, 0, false, LEMOE_F32}, LEMOE_F32,  0},
+    {"one key/value head, window",     {24, 40, 3, 4, 1, 37, 4, false, LEMOE_F32}, LEMOE_F32,  0},
+    {"tied, as many heads",            {32, 44, 3, 8, 8, 41, 0, true, LEMOE_F32},  LEMOE_F32,  0},
+    {"bf16, ranks without vocabulary", {24, 40, 3, 4, 2, 5, 0, false, LEMOE_BF16}, LEMOE_BF16, 0},
+    {"in parts, grouped heads",        {24, 40, 5, 4, 2, 37, 0, false, LEMOE_F32}, LEMOE_F32,  1},
+    {"in parts, window, bf16",         {24, 40, 5, 4, 1, 37, 4, true, LEMOE_BF16}, LEMOE_BF16, 1},
 };
 
 /* A world, and a pack of its items at the cut with a weight a target. */
@@ -34,7 +37,8 @@ typedef struct side {
 } side;
 
 static void open_side(parallel *p, const model_case *c, lemoe_comm *comm, side *s) {
-    PAR(p, tiny_world_open(p->folder, &c->shape, c->dtype, comm, &s->w));
+    lemoe_llama_args args = {.folder = p->folder, .dtype = c->dtype, .comm = comm, .part_tokens = c->part_tokens};
+    PAR(p, tiny_world_open_as(args, &c->shape, &s->w));
     PAR(p, tiny_world_fill(&s->w, CUT));
     PAR(p, lemoe_pack_build(s->w.arena, s->w.text.items, TINY_ITEMS, c->shape.d_model, &s->pack));
     PAR(p, lemoe_arena_vector(s->w.arena, LEMOE_F32, s->pack.n_target, &s->weight));

@@ -57,7 +57,7 @@ static void open_side(parallel *p, const char *folder, const text *t, lemoe_dtyp
     (void)snprintf(model, sizeof model, "%.250s/model", folder);
     PAR(p, lemoe_device_open("cpu", 1, &s->device));
     PAR(p, lemoe_arena_create(s->device, 16 << 20, &s->arena));
-    lemoe_llama_args args = {model, dtype, s->device, comm};
+    lemoe_llama_args args = {.folder = model, .dtype = dtype, .device = s->device, .comm = comm};
     PAR(p, lemoe_llama_open(&args, &s->model));
     for (int64_t i = 0; i < N_RECORD; i++) {
         const lemoe_sequence *q = lemoe_edit_stream_at(t->stream, i, LEMOE_ROLE_EDIT);

@@ -36,6 +36,7 @@ CASES = {
     "stable": ["lemoe.preset=stable"],
     "minibatches": ["lemoe.preset=stable", "lemoe.minibatch=3"],
     "tokens": PAPER + ["lemoe.granularity=token"],
+    "parts": ["lemoe.preset=stable", "parallel.overlap=true"],
     "replay": PAPER + ["lemoe.router_ce=1", "lemoe.replay=true", "lemoe.expert.kind=lora"],
     **{router: PAPER + ["lemoe.router=" + router] for router in ("literal", "forced", "frozen_proj", "per_expert_proj")},
     **{router: OWN + ["lemoe.router=" + router] for router in ("fitted", "centroid", "nearest", "oracle")},

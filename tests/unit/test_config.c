@@ -28,6 +28,7 @@ static const char *const expected_common[][2] = {
     {"parallel.tensor",             "auto"          },
     {"parallel.threads",            "1"             },
     {"parallel.products",           "auto"          },
+    {"parallel.overlap",            "auto"          },
     {"parallel.micro_batch_tokens", "auto"          },
     {"parallel.device",             "auto"          },
     {"output.dir",                  "results/t"     },
@@ -566,6 +567,7 @@ static void test_printed_form(void **state) {
                                    "  tensor: auto\n"
                                    "  threads: 1\n"
                                    "  products: auto\n"
+                                   "  overlap: auto\n"
                                    "  micro_batch_tokens: auto\n"
                                    "  device: auto\n"
                                    "output:\n"

@@ -114,8 +114,15 @@ static const char *another_value(const lemoe_config_key *key) {
 
 /* What must not be part of the identity, by hand: resolved elsewhere, or no influence on any number. */
 static bool is_outside_identity(const char *name) {
-    static const char *const prefixes[] = {"name",    "model.path",  "data.path", "parallel.tensor", "parallel.device",
-                                           "output.", "checkpoint.", "cache."};
+    static const char *const prefixes[] = {"name",
+                                           "model.path",
+                                           "data.path",
+                                           "parallel.tensor",
+                                           "parallel.device",
+                                           "parallel.overlap", /* of one rank */
+                                           "output.",
+                                           "checkpoint.",
+                                           "cache."};
     for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
         if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0) return true;
     return false;
@@ -171,6 +178,55 @@ static void test_every_key(void **state) {
     /* with one value only: lemoe.top_k, and lemoe.replay (which needs a router_ce); edit.method is below */
     assert_int_equal(n_tried, n_key - 3);
     check_same(NEEDED "edit.method: none\n", NEEDED "edit.method: moe\n", false);
+}
+
+/* What a pack is divided by is part of a team's identity, and of nobody else's: runs of one rank, and of teams that
+ * compute packs whole, keep what they had before there was such a key. */
+static void test_parts_of_packs(void **state) {
+    (void)state;
+    static const lemoe_identity_args team = {"mmm", "ddd", 2, "cpu"};
+    id_pair alone, whole, other, always, where_long;
+    identify(NEEDED "parallel.overlap: true\n", NO_OVERRIDES, &plain_args, &other);
+    identify(NEEDED, NO_OVERRIDES, &plain_args, &alone);
+    assert_string_equal(alone.identity, other.identity);
+    identify(NEEDED "parallel.overlap: false\n", NO_OVERRIDES, &team, &whole);
+    identify(NEEDED, NO_OVERRIDES, &team, &other);
+    assert_string_equal(whole.identity, other.identity);
+    identify(NEEDED "parallel.overlap: true\n", NO_OVERRIDES, &team, &always);
+    identify(NEEDED "parallel.overlap: long\n", NO_OVERRIDES, &team, &where_long);
+    assert_string_not_equal(whole.identity, always.identity);
+    assert_string_not_equal(whole.identity, where_long.identity);
+    assert_string_not_equal(always.identity, where_long.identity);
+}
+
+static void test_what_auto_divides(void **state) {
+    (void)state;
+    static const struct {
+        const char *value;
+        int64_t tensor_parallel;
+        bool reduces_directly;
+        lemoe_overlap expected;
+        int64_t part_tokens;
+    } cases[] = {
+        {"auto",  2, false, LEMOE_OVERLAP_FALSE, 0                     },
+        {"auto",  2, true,  LEMOE_OVERLAP_LONG,  LEMOE_LONG_PART_TOKENS},
+        {"auto",  0, true,  LEMOE_OVERLAP_LONG,  LEMOE_LONG_PART_TOKENS}, /* the team's size is not known yet */
+        {"auto",  1, true,  LEMOE_OVERLAP_FALSE, 0                     },
+        {"true",  1, true,  LEMOE_OVERLAP_FALSE, 0                     },
+        {"true",  4, false, LEMOE_OVERLAP_TRUE,  1                     },
+        {"long",  2, false, LEMOE_OVERLAP_LONG,  LEMOE_LONG_PART_TOKENS},
+        {"false", 2, true,  LEMOE_OVERLAP_FALSE, 0                     },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "parallel.overlap=%s", cases[i].value);
+        lemoe_sweep_spec *spec = load_with(NEEDED, OVERRIDES(text));
+        lemoe_config *c = spec->first;
+        c->parallel.overlap = lemoe_config_overlap(c, cases[i].tensor_parallel, cases[i].reduces_directly);
+        assert_int_equal(c->parallel.overlap, cases[i].expected);
+        assert_int_equal(lemoe_config_part_tokens(c, cases[i].tensor_parallel), cases[i].part_tokens);
+        lemoe_config_free(spec);
+    }
 }
 
 static void test_order_keys_not_read(void **state) {
@@ -241,6 +297,8 @@ int main(void) {
         cmocka_unit_test(test_equal_values),
         cmocka_unit_test(test_args_count),
         cmocka_unit_test(test_every_key),
+        cmocka_unit_test(test_parts_of_packs),
+        cmocka_unit_test(test_what_auto_divides),
         cmocka_unit_test(test_order_keys_not_read),
         cmocka_unit_test(test_keys_not_read_by_choices),
         cmocka_unit_test(test_run_ids),

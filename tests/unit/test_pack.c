@@ -86,11 +86,58 @@ static void packs_are_split_by_one_rule(void **state) {
     }
 }
 
+/* A pack of three items has 4, 3 and 2 tokens. */
+static void a_part_is_a_pack_of_views(void **state) {
+    lemoe_device *device = NULL;
+    lemoe_arena *arena = NULL;
+    lemoe_item items[3];
+    lemoe_pack p;
+    (void)state;
+    assert_ok(lemoe_device_open("cpu", 1, &device));
+    assert_ok(lemoe_arena_create(device, 4096, &arena));
+    items_of(items);
+    assert_ok(lemoe_pack_build(arena, items, 3, 0, &p));
+    lemoe_pack whole = lemoe_pack_part(&p, 0, 3), late = lemoe_pack_part(&p, 1, 3);
+    assert_true(whole.n_seq == 3 && whole.n_tok == 9 && whole.max_seq == 4 && whole.first_row == 0);
+    assert_true(whole.ids.data == p.ids.data && whole.seq_start.data == p.seq_start.data);
+    assert_true(late.n_seq == 2 && late.n_tok == 5 && late.max_seq == 3 && late.first_row == 4);
+    assert_ptr_equal(late.items, &items[1]);
+    assert_index(late.ids, (int32_t[]){1, 20, 21, 1, 30}, 5);
+    assert_index(late.position, (int32_t[]){0, 1, 2, 0, 1}, 5);
+    assert_index(late.seq_start, (int32_t[]){4, 7, 9}, 3);
+    assert_null(late.x.data);
+    lemoe_arena_destroy(arena);
+    lemoe_device_close(device);
+}
+
+static void the_middle_is_between_two_sequences(void **state) {
+    static const struct {
+        int64_t n_seq, middle, start[5];
+    } cases[] = {
+        {0, 0, {0}              },
+        {1, 0, {0, 7}           },
+        {2, 1, {0, 1, 100}      }, /* very unequal: there is no other boundary */
+        {2, 1, {0, 99, 100}     },
+        {3, 2, {0, 1, 5, 9}     }, /* 5 is nearer to 4.5 than 1 */
+        {3, 1, {0, 4, 9, 9}     },
+        {4, 1, {0, 3, 5, 7, 8}  }, /* 3 and 5 are as near to 4: the lower */
+        {4, 2, {0, 0, 4, 4, 8}  },
+        {4, 3, {0, 1, 2, 90, 99}},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        lemoe_pack p = {.n_seq = cases[i].n_seq, .n_tok = cases[i].start[cases[i].n_seq], .start = cases[i].start};
+        assert_int_equal(lemoe_pack_middle(&p), cases[i].middle);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sequences_lie_end_to_end),
         cmocka_unit_test(rows_come_from_the_items),
         cmocka_unit_test(packs_are_split_by_one_rule),
+        cmocka_unit_test(a_part_is_a_pack_of_views),
+        cmocka_unit_test(the_middle_is_between_two_sequences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

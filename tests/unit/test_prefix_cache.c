@@ -235,18 +235,24 @@ static void a_damaged_file_is_computed_anew(void **state) {
 static void other_circumstances_have_other_files(void **state) {
     char folder[512], path[1024];
     lemoe_prefix_cache_args args = args_with(subfolder(state, "keys", folder));
+    lemoe_llama_args in_parts = {
+        .folder = (char *)*state, .dtype = LEMOE_F32, .device = f.w.device, .comm = f.comm, .part_tokens = 7};
     lemoe_item kept = f.w.text.items[1];
-    for (int i = 0; i < 5; i++) {
+    lemoe_llama *other = NULL;
+    assert_ok(lemoe_llama_open(&in_parts, &other));
+    for (int i = 0; i < 6; i++) {
         if (i == 1) args.cut = 5;
         if (i == 2) args.pack_tokens = 31;
         if (i == 3) args.domain = "another machine";
         if (i == 4) f.w.text.items[1].n_prompt--;
+        if (i == 5) args.model = other;
         lemoe_prefix_cache *cache = open_cache(&args);
         assert_false(lemoe_prefix_cache_was_read(cache));
         assert_int_equal(cache_files(folder, path), i + 1);
         lemoe_prefix_cache_close(cache);
     }
     f.w.text.items[1] = kept;
+    lemoe_llama_close(other);
 }
 
 static void the_folder_stays_below_its_limit(void **state) {

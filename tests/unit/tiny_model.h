@@ -160,22 +160,27 @@ static inline const char *tiny_device_kind(void) {
     return kind ? kind : "cpu";
 }
 
-/* Collective on comm. Opens the folder's model in a storage type; ranks have devices of their own where there are
- * enough. */
-static inline lemoe_status tiny_world_open(const char *folder, const tiny_shape *shape, lemoe_dtype dtype,
-                                           lemoe_comm *comm, tiny_world *w) {
+/* Collective on comm. Opens the folder's model; ranks have devices of their own where there are enough. */
+static inline lemoe_status tiny_world_open_as(lemoe_llama_args args, const tiny_shape *shape, tiny_world *w) {
     lemoe_device_info info;
     int n = 0;
-    *w = (tiny_world){.comm = comm};
+    *w = (tiny_world){.comm = args.comm};
     LEMOE_TRY(lemoe_device_count(tiny_device_kind(), &n));
-    LEMOE_TRY(lemoe_device_describe(tiny_device_kind(), lemoe_comm_rank(comm) % n, &info));
-    LEMOE_TRY(lemoe_device_open_at(tiny_device_kind(), lemoe_comm_rank(comm) % n, 1, &w->device));
-    LEMOE_TRY(lemoe_comm_attach(comm, w->device, info.id));
+    LEMOE_TRY(lemoe_device_describe(tiny_device_kind(), lemoe_comm_rank(args.comm) % n, &info));
+    LEMOE_TRY(lemoe_device_open_at(tiny_device_kind(), lemoe_comm_rank(args.comm) % n, 1, &w->device));
+    LEMOE_TRY(lemoe_comm_attach(args.comm, w->device, info.id));
     LEMOE_TRY(lemoe_arena_create(w->device, 1 << 20, &w->arena));
-    lemoe_llama_args args = {folder, dtype, w->device, comm};
+    args.device = w->device;
     LEMOE_TRY(lemoe_llama_open(&args, &w->model));
     tiny_text_make(shape, &w->text);
     return LEMOE_OK;
+}
+
+/* Collective on comm. Opens the folder's model in a storage type. */
+static inline lemoe_status tiny_world_open(const char *folder, const tiny_shape *shape, lemoe_dtype dtype,
+                                           lemoe_comm *comm, tiny_world *w) {
+    lemoe_llama_args args = {.folder = folder, .dtype = dtype, .comm = comm};
+    return tiny_world_open_as(args, shape, w);
 }
 
 /* Collective. Rows at the cut and means of all items; an earlier filling ends. */
