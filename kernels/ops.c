@@ -97,6 +97,13 @@ lemoe_status lemoe_op_scale(lemoe_device *device, float a, lemoe_tensor x) {
     return device->compute->scale(device, a, x);
 }
 
+lemoe_status lemoe_op_clamp_around(lemoe_device *device, lemoe_tensor reference, float limit, lemoe_tensor x) {
+    F32("clamp_around", x, lemoe_tensor_count(&x));
+    F32("clamp_around", reference, lemoe_tensor_count(&x));
+    LEMOE_CHECK(limit >= 0, LEMOE_ERR_ARG, "clamp_around: limit is %g, not 0 or more", (double)limit);
+    return device->compute->clamp_around(device, reference, limit, x);
+}
+
 lemoe_status lemoe_op_silu_fwd(lemoe_device *device, lemoe_tensor x, lemoe_tensor y) {
     F32("silu_fwd", x, lemoe_tensor_count(&x));
     F32("silu_fwd", y, lemoe_tensor_count(&x));

@@ -52,6 +52,10 @@ lemoe_status lemoe_op_cast(lemoe_device *device, lemoe_tensor from, lemoe_tensor
 /* y += a * x, and x *= a. Any equal shapes. */
 lemoe_status lemoe_op_axpy(lemoe_device *device, float a, lemoe_tensor x, lemoe_tensor y) LEMOE_MUST_CHECK;
 lemoe_status lemoe_op_scale(lemoe_device *device, float a, lemoe_tensor x) LEMOE_MUST_CHECK;
+/* x = min(max(x, reference - limit), reference + limit), limit >= 0. Any equal shapes. What is NaN, in x or in the
+ * reference, leaves x as it is. */
+lemoe_status lemoe_op_clamp_around(lemoe_device *device, lemoe_tensor reference, float limit,
+                                   lemoe_tensor x) LEMOE_MUST_CHECK;
 /* y = silu(x);  dx = dy * silu'(x). y may be x. */
 lemoe_status lemoe_op_silu_fwd(lemoe_device *device, lemoe_tensor x, lemoe_tensor y) LEMOE_MUST_CHECK;
 lemoe_status lemoe_op_silu_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dx) LEMOE_MUST_CHECK;

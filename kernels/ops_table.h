@@ -88,6 +88,8 @@ typedef struct lemoe_compute_ops {
     lemoe_status (*axpy)(lemoe_device *device, float a, lemoe_tensor x, lemoe_tensor y);
     /* x *= a */
     lemoe_status (*scale)(lemoe_device *device, float a, lemoe_tensor x);
+    /* x within limit of reference; limit >= 0; NaN leaves x as it is */
+    lemoe_status (*clamp_around)(lemoe_device *device, lemoe_tensor reference, float limit, lemoe_tensor x);
     /* y = silu(x); y may be x */
     lemoe_status (*silu_fwd)(lemoe_device *device, lemoe_tensor x, lemoe_tensor y);
     /* dx = dy silu'(x); dx may be dy */

@@ -98,6 +98,7 @@ static lemoe_status matmul(dev *d, const lemoe_matmul_args *a) {
 static lemoe_status cast(dev *d, ten from, ten to) { return LEMOE_OK; }
 static lemoe_status axpy(dev *d, float a, ten x, ten y) { return LEMOE_OK; }
 static lemoe_status scale(dev *d, float a, ten x) { return LEMOE_OK; }
+static lemoe_status clamp_around(dev *d, ten reference, float limit, ten x) { return LEMOE_OK; }
 static lemoe_status two(dev *d, ten x, ten y) { return LEMOE_OK; }
 static lemoe_status three(dev *d, ten x, ten y, ten z) { return LEMOE_OK; }
 static lemoe_status four(dev *d, ten x, ten y, ten z, ten w) { return LEMOE_OK; }
@@ -129,6 +130,7 @@ static const lemoe_compute_ops compute_ops = {
     .cast = cast,
     .axpy = axpy,
     .scale = scale,
+    .clamp_around = clamp_around,
     .silu_fwd = two,
     .silu_bwd = three,
     .swiglu_fwd = three,

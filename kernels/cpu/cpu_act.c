@@ -3,7 +3,7 @@
 #include "kernels/cpu/cpu_internal.h"
 
 typedef struct act_args {
-    float factor;
+    float factor; /* or a limit */
     const float *a, *b, *c;
     float *x, *y;
     uint16_t *x_bf16, *y_bf16; /* in place of x and y */
@@ -35,6 +35,24 @@ CPU_LOOP static void scale_loop(const void *data, int i_thread, int64_t begin, i
 lemoe_status cpu_scale(lemoe_device *device, float a, lemoe_tensor x) {
     act_args args = {.factor = a, .x = cpu_f32(x)};
     cpu_for(device, lemoe_tensor_count(&x), 1, scale_loop, &args);
+    return LEMOE_OK;
+}
+
+/* Comparisons with NaN do not hold. */
+static inline float clamped(float x, float low, float high) { return x > high ? high : x < low ? low : x; }
+
+CPU_LOOP static void clamp_around_loop(const void *data, int i_thread, int64_t begin, int64_t end) {
+    const act_args *a = data;
+    const float *reference = a->a;
+    float *x = a->x, limit = a->factor;
+    (void)i_thread;
+#pragma omp simd
+    for (int64_t i = begin; i < end; i++) x[i] = clamped(x[i], reference[i] - limit, reference[i] + limit);
+}
+
+lemoe_status cpu_clamp_around(lemoe_device *device, lemoe_tensor reference, float limit, lemoe_tensor x) {
+    act_args args = {.factor = limit, .a = cpu_f32(reference), .x = cpu_f32(x)};
+    cpu_for(device, lemoe_tensor_count(&x), 1, clamp_around_loop, &args);
     return LEMOE_OK;
 }
 

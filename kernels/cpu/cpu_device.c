@@ -124,6 +124,7 @@ static const lemoe_compute_ops compute_ops = {
     .cast = cpu_cast,
     .axpy = cpu_axpy,
     .scale = cpu_scale,
+    .clamp_around = cpu_clamp_around,
     .silu_fwd = cpu_silu_fwd,
     .silu_bwd = cpu_silu_bwd,
     .swiglu_fwd = cpu_swiglu_fwd,

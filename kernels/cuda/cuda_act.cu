@@ -35,7 +35,7 @@ lemoe_status cuda_convert(lemoe_device *device, lemoe_tensor from, lemoe_dtype t
     return cuda_launched(device, "matmul");
 }
 
-/* ---- sums and factors ---- */
+/* ---- sums, factors and bounds ---- */
 
 template <int N> static __device__ inline void axpy(int64_t i, bool wide, float a, const float *x, float *y) {
     cuda_few<N> from = cuda_load_few<N>(wide, x, i), to = cuda_load_few<N>(wide, y, i);
@@ -66,6 +66,30 @@ lemoe_status cuda_scale(lemoe_device *device, float a, lemoe_tensor x) {
     if (n == 0) return LEMOE_OK;
     CUDA_LAUNCH(k_scale, cuda_blocks(n), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n, a, cuda_f32(x));
     return cuda_launched(device, "scale");
+}
+
+template <int N>
+static __device__ inline void clamp_around(int64_t i, bool wide, const float *reference, float limit, float *x) {
+    cuda_few<N> around = cuda_load_few<N>(wide, reference, i), to = cuda_load_few<N>(wide, x, i);
+#pragma unroll
+    for (int j = 0; j < N; j++) {
+        float low = around.at[j] - limit, high = around.at[j] + limit;
+        to.at[j] = to.at[j] > high ? high : to.at[j] < low ? low : to.at[j]; /* not fminf: NaN stays */
+    }
+    cuda_store_few(wide, LEMOE_F32, to, x, i);
+}
+
+static __global__ void k_clamp_around(int64_t n, bool wide, const float *reference, float limit, float *x) {
+    for (CUDA_FOURS(i, n, cuda_thread(), cuda_threads())) clamp_around<4>(i, wide, reference, limit, x);
+    for (CUDA_REST(i, n, cuda_thread(), cuda_threads())) clamp_around<1>(i, wide, reference, limit, x);
+}
+
+lemoe_status cuda_clamp_around(lemoe_device *device, lemoe_tensor reference, float limit, lemoe_tensor x) {
+    int64_t n = lemoe_tensor_count(&x);
+    if (n == 0) return LEMOE_OK;
+    CUDA_LAUNCH(k_clamp_around, cuda_blocks(n / 4 + 1), CUDA_BLOCK, 0, cuda_state_of(device)->stream, n,
+                cuda_is_wide(reference) && cuda_is_wide(x), cuda_f32(reference), limit, cuda_f32(x));
+    return cuda_launched(device, "clamp_around");
 }
 
 /* ---- silu, and silu(gate) up ---- */

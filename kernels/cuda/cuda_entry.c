@@ -7,6 +7,7 @@ static const lemoe_compute_ops compute_ops = {
     .cast = cuda_cast,
     .axpy = cuda_axpy,
     .scale = cuda_scale,
+    .clamp_around = cuda_clamp_around,
     .silu_fwd = cuda_silu_fwd,
     .silu_bwd = cuda_silu_bwd,
     .swiglu_fwd = cuda_swiglu_fwd,

@@ -101,6 +101,7 @@ lemoe_status cuda_matmul(lemoe_device *device, const lemoe_matmul_args *args);
 lemoe_status cuda_cast(lemoe_device *device, lemoe_tensor from, lemoe_tensor to);
 lemoe_status cuda_axpy(lemoe_device *device, float a, lemoe_tensor x, lemoe_tensor y);
 lemoe_status cuda_scale(lemoe_device *device, float a, lemoe_tensor x);
+lemoe_status cuda_clamp_around(lemoe_device *device, lemoe_tensor reference, float limit, lemoe_tensor x);
 lemoe_status cuda_silu_fwd(lemoe_device *device, lemoe_tensor x, lemoe_tensor y);
 lemoe_status cuda_silu_bwd(lemoe_device *device, lemoe_tensor dy, lemoe_tensor x, lemoe_tensor dx);
 lemoe_status cuda_swiglu_fwd(lemoe_device *device, lemoe_tensor gate, lemoe_tensor up, lemoe_tensor act);

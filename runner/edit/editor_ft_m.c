@@ -42,24 +42,9 @@ static void ft_m_close(void *editor) { lemoe_mem_free(editor); }
 /* Every weight back into W_start +- norm_constraint. */
 static lemoe_status constrain(void *editor) {
     ft_m *e = editor;
-    lemoe_status status = LEMOE_OK;
-    float limit = (float)e->context.config->ft_m.norm_constraint, *now = NULL, *start = NULL;
-    int64_t n = lemoe_tensor_count(&e->w);
-    lemoe_device *device = lemoe_llama_device(e->context.model);
+    float limit = (float)e->context.config->ft_m.norm_constraint;
     if (!e->start.data) return LEMOE_OK;
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *now, &now));
-    LEMOE_TRY_GOTO(lemoe_mem_alloc(n, sizeof *start, &start));
-    LEMOE_TRY_GOTO(lemoe_device_download(device, now, e->w.data, (size_t)n * sizeof *now));
-    LEMOE_TRY_GOTO(lemoe_device_download(device, start, e->start.data, (size_t)n * sizeof *start));
-    for (int64_t i = 0; i < n; i++) {
-        if (now[i] > start[i] + limit) now[i] = start[i] + limit;
-        if (now[i] < start[i] - limit) now[i] = start[i] - limit;
-    }
-    LEMOE_TRY_GOTO(lemoe_device_upload(device, e->w.data, now, (size_t)n * sizeof *now));
-out:
-    lemoe_mem_free(now);
-    lemoe_mem_free(start);
-    return status;
+    return lemoe_op_clamp_around(lemoe_llama_device(e->context.model), e->start, limit, e->w);
 }
 
 static lemoe_status ft_m_edit_batch(void *editor, const lemoe_edit_batch *batch, const lemoe_step_log *log) {

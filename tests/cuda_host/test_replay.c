@@ -266,7 +266,7 @@ static void the_host_waits_a_few_times_an_update(void **state) {
         {LEMOE ", features: last_hidden}",    0,  2},
         {LEMOE ", preset: paper}",            16, 3},
         {FT_M "}",                            0,  2},
-        {FT_M ", norm_constraint: 0.01}",     0,  4},
+        {FT_M ", norm_constraint: 0.01}",     0,  2},
         {LITERAL "}",                         0,  4},
         {LITERAL ", gate: renorm}",           16, 7},
         {LITERAL ", router_ce: 0.5}",         0,  5}, /* the router's own loss, before */

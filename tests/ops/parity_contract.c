@@ -6,6 +6,7 @@
 #include "kernels/ops_table.h"
 #include "tests/ops/ops_parity.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -56,6 +57,8 @@ static void pass_elementwise(ops_test *t, pass *p) {
     OPS(lemoe_op_axpy(t->device, 0.3f, x, y));
     OPS(lemoe_op_scale(t->device, 1.7f, y));
     keep(t, p, y);
+    OPS(lemoe_op_clamp_around(t->device, x, 0.5f, z));
+    keep(t, p, z);
     OPS(lemoe_op_rmsnorm_fwd(t->device, x, w, 1e-5f, out, inverse));
     OPS(lemoe_op_rmsnorm_bwd(t->device, y, x, w, inverse, out));
     keep(t, p, out);
@@ -183,6 +186,7 @@ static void refuse_halves(ops_test *t) {
     in_place = lemoe_tensor_2d(x34.data, LEMOE_BF16, 3, 4);
     refused(t, "matmul", lemoe_op_linear(d, bf16, x34, x33, false), LEMOE_ERR_ARG); /* this device rounds nothing */
     refused(t, "matmul", lemoe_op_linear(d, bf16, bf16, x33, false), LEMOE_ERR_ARG);
+    refused(t, "clamp_around", lemoe_op_clamp_around(d, bf16, 1.0f, x34), LEMOE_ERR_ARG);
     refused(t, "swiglu_fwd", lemoe_op_swiglu_fwd(d, x34, x34, fp16), LEMOE_ERR_ARG);
     refused(t, "swiglu_fwd", lemoe_op_swiglu_fwd(d, bf16, x34, x34), LEMOE_ERR_ARG);
     refused(t, "swiglu_bwd", lemoe_op_swiglu_bwd(d, x34, x34, x34, x34, bf16), LEMOE_ERR_ARG);
@@ -209,6 +213,11 @@ static void refuse_dense(ops_test *t) {
     refused(t, "axpy", lemoe_op_axpy(d, 1.0f, x34, v4), LEMOE_ERR_SHAPE);
     refused(t, "axpy", lemoe_op_axpy(d, 1.0f, i3, i3), LEMOE_ERR_ARG);
     refused(t, "scale", lemoe_op_scale(d, 1.0f, i3), LEMOE_ERR_ARG);
+    refused(t, "clamp_around", lemoe_op_clamp_around(d, v4, 1.0f, x34), LEMOE_ERR_SHAPE);
+    refused(t, "clamp_around", lemoe_op_clamp_around(d, x34, 1.0f, v4), LEMOE_ERR_SHAPE);
+    refused(t, "clamp_around", lemoe_op_clamp_around(d, i3, 1.0f, i3), LEMOE_ERR_ARG);
+    refused(t, "clamp_around", lemoe_op_clamp_around(d, x34, -1.0f, x34), LEMOE_ERR_ARG);
+    refused(t, "clamp_around", lemoe_op_clamp_around(d, x34, NAN, x34), LEMOE_ERR_ARG);
     refused(t, "silu_fwd", lemoe_op_silu_fwd(d, x34, x33), LEMOE_ERR_SHAPE);
     refused(t, "silu_bwd", lemoe_op_silu_bwd(d, x33, x34, x34), LEMOE_ERR_SHAPE);
     refused(t, "swiglu_fwd", lemoe_op_swiglu_fwd(d, x34, x33, x34), LEMOE_ERR_SHAPE);

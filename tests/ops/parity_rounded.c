@@ -74,6 +74,17 @@ static void axpy_case(ops_test *t, int64_t n) {
     }
 }
 
+static void clamp_case(ops_test *t, int64_t n) {
+    float *reference = ops_random(t, n, 1.0), *x = ops_random(t, n, 1.0);
+    lemoe_tensor want = ops_matrix(t, x, 1, n);
+    OPS(lemoe_op_clamp_around(t->device, ops_matrix(t, reference, 1, n), 0.3f, want));
+    for (int64_t at = 0; at < N_OFFSET; at++) {
+        lemoe_tensor to = ops_view(t, LEMOE_F32, x, 1, n, at);
+        OPS(lemoe_op_clamp_around(t->device, ops_view(t, LEMOE_F32, reference, 1, n, 2 - at), 0.3f, to));
+        same_as(t, "clamp_around of a view", to, at, ops_get(t, want));
+    }
+}
+
 static void gather_case(ops_test *t, int64_t d) {
     enum { ROWS = 11, N = 4 };
     static const int32_t row[N] = {10, 0, 7, 3};
@@ -174,6 +185,7 @@ void parity_rounded(ops_test *t) {
         norm_case(t, shapes[s][0], shapes[s][1]);
         swiglu_case(t, shapes[s][0], shapes[s][1]);
         axpy_case(t, shapes[s][0] * shapes[s][1]);
+        clamp_case(t, shapes[s][0] * shapes[s][1]);
         gather_case(t, shapes[s][1]);
     }
     with_bf16_products(t);

@@ -74,10 +74,52 @@ static void vector_case(ops_test *t, int64_t n) {
     ops_near_tensor(t, "scale", tx, want, OPS_CLOSE);
 }
 
+/* A bound is one sum, rounded once: the same bits on every device. */
+static void clamp_case(ops_test *t, int64_t n) {
+    const float limit = 0.3f;
+    float *x = ops_random(t, n, 1.0), *reference = ops_random(t, n, 1.0), *want = ops_array(t, n, sizeof *want);
+    lemoe_tensor tx = ops_tensor(t, x, n, 0, 0), around = ops_tensor(t, reference, n, 0, 0);
+    OPS(lemoe_op_clamp_around(t->device, around, limit, tx));
+    for (int64_t i = 0; i < n; i++) want[i] = fminf(fmaxf(x[i], reference[i] - limit), reference[i] + limit);
+    ops_same(t, "clamp_around", ops_get(t, tx), want, (size_t)n * sizeof *want);
+    ops_same(t, "clamp_around keeps the reference", ops_get(t, around), reference, (size_t)n * sizeof *reference);
+    OPS(lemoe_op_clamp_around(t->device, around, 0.0f, tx));
+    ops_same(t, "clamp_around with no room", ops_get(t, tx), reference, (size_t)n * sizeof *reference);
+}
+
+/* At the bounds and where there are none. As often as every kind of place in a row of four sees each. */
+static void clamp_far_out(ops_test *t) {
+    enum { N_KIND = 9, N = 7 * N_KIND };
+    static const struct {
+        float x, reference, want;
+    } kinds[N_KIND] = {
+        {1.25f,     1.0f,      1.25f    },
+        {0.75f,     1.0f,      0.75f    },
+        {-0.0f,     0.0f,      -0.0f    },
+        {5.0f,      1e30f,     1e30f    },
+        {INFINITY,  1.0f,      1.25f    },
+        {-INFINITY, 1.0f,      0.75f    },
+        {3.0f,      -INFINITY, -INFINITY},
+        {NAN,       1.0f,      NAN      },
+        {3.0f,      NAN,       3.0f     },
+    };
+    float x[N], reference[N], want[N];
+    for (int i = 0; i < N; i++) {
+        x[i] = kinds[i % N_KIND].x;
+        reference[i] = kinds[i % N_KIND].reference;
+        want[i] = kinds[i % N_KIND].want;
+    }
+    lemoe_tensor tx = ops_tensor(t, x, N, 0, 0);
+    OPS(lemoe_op_clamp_around(t->device, ops_tensor(t, reference, N, 0, 0), 0.25f, tx));
+    ops_same(t, "clamp_around far out", ops_get(t, tx), want, sizeof want);
+}
+
 void parity_elementwise(ops_test *t) {
     static const int64_t sizes[] = {0, 1, 7, 8, 33, 1000};
+    clamp_far_out(t);
     for (int s = 0; s < 6; s++) {
         vector_case(t, sizes[s]);
+        clamp_case(t, sizes[s]);
         silu_case(t, sizes[s]);
     }
     for (int share = 0; share < 3; share++) {
@@ -97,6 +139,7 @@ void parity_elementwise(ops_test *t) {
 /* An element that is left out, or done twice, is some 4e-4 of the norm. */
 void parity_large(ops_test *t) {
     vector_case(t, OPS_LARGE);
+    clamp_case(t, OPS_LARGE);
     silu_case(t, OPS_LARGE);
     swiglu_case(t, 1, OPS_LARGE, 0);
     float *values = ops_random(t, OPS_LARGE, 2.0);

@@ -175,6 +175,9 @@ static lemoe_status wall_axpy(lemoe_device *d, float a, lemoe_tensor x, lemoe_te
     return CPU(axpy(d, a, in(x), in(y)));
 }
 static lemoe_status wall_scale(lemoe_device *d, float a, lemoe_tensor x) { return CPU(scale(d, a, in(x))); }
+static lemoe_status wall_clamp_around(lemoe_device *d, lemoe_tensor reference, float limit, lemoe_tensor x) {
+    return CPU(clamp_around(d, in(reference), limit, in(x)));
+}
 static lemoe_status wall_silu_fwd(lemoe_device *d, lemoe_tensor x, lemoe_tensor y) {
     return CPU(silu_fwd(d, in(x), in(y)));
 }
@@ -280,6 +283,7 @@ static const lemoe_compute_ops wall_compute_ops = {
     .cast = wall_cast,
     .axpy = wall_axpy,
     .scale = wall_scale,
+    .clamp_around = wall_clamp_around,
     .silu_fwd = wall_silu_fwd,
     .silu_bwd = wall_silu_bwd,
     .swiglu_fwd = wall_swiglu_fwd,
