@@ -35,8 +35,9 @@ typedef struct lemoe_device_info {
 lemoe_status lemoe_device_describe(const char *kind, int index, lemoe_device_info *out) LEMOE_MUST_CHECK;
 
 typedef struct lemoe_device_libraries {
-    char compute[160];   /* "CUDA 13.0, cuBLAS 13.1.0, no driver" */
-    char collective[64]; /* "NCCL 2.28.9"; "" where the kind has no collectives */
+    char compute[160]; /* "CUDA 13.0, cuBLAS 13.1.0, no driver" */
+    /* "NCCL 2.28.9", and what the environment tells it about the order of sums; "" where the kind has no collectives */
+    char collective[144];
 } lemoe_device_libraries;
 /* Local. What stands behind a kind, also where count fails for want of a driver or a device. Errors: UNSUPPORTED, as
  * count, where not even the module is there. */

@@ -166,17 +166,19 @@ static lemoe_status open_blas(cuda_state *state) {
     return LEMOE_OK;
 }
 
-/* With these cuBLAS computes other bits, whatever a handle is told: without TF32, or fp32 out of bf16. */
-static void write_settings(char *text, size_t text_bytes) {
-    static const char *const names[] = {"NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION",
-                                        "CUBLAS_EMULATION_STRATEGY"};
+/* Values are cut to what always has room: 46 bytes a setting with its name. */
+void cuda_write_settings(const char *const *names, size_t n, char *text, size_t text_bytes) {
     size_t used = 0;
     text[0] = '\0';
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < n && used < text_bytes; i++) {
         const char *value = getenv(names[i]);
         if (value) used += (size_t)snprintf(text + used, text_bytes - used, "; %s=%.11s", names[i], value);
     }
 }
+
+/* With these cuBLAS computes other bits, whatever a handle is told: without TF32, or fp32 out of bf16. */
+static const char *const blas_settings[] = {"NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION",
+                                            "CUBLAS_EMULATION_STRATEGY"};
 
 /* All that decides last bits: the device's model and how much of it there is, the libraries, our kernels. */
 static lemoe_status write_domain(lemoe_device *device) {
@@ -185,7 +187,7 @@ static lemoe_status write_domain(lemoe_device *device) {
     char settings[128];
     CUDA_TRY(cudaGetDeviceProperties(&properties, device->index));
     cuda_describe_libraries(&libraries);
-    write_settings(settings, sizeof settings);
+    cuda_write_settings(blas_settings, sizeof blas_settings / sizeof *blas_settings, settings, sizeof settings);
     (void)snprintf(device->domain, sizeof device->domain,
                    "cuda; %.48s sm_%d%d, %d multiprocessors; %.100s%s; kernels %s", properties.name, properties.major,
                    properties.minor, properties.multiProcessorCount, libraries.compute, settings, LEMOE_KERNELS_ID);

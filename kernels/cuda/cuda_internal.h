@@ -91,8 +91,10 @@ extern const lemoe_collective_ops cuda_collective_ops; /* only where the module 
 lemoe_status cuda_count(int *out);
 lemoe_status cuda_describe(int index, lemoe_device_info *out);
 void cuda_describe_libraries(lemoe_device_libraries *out);
-/* "NCCL 2.28.9"; only where the module is built with it. */
+/* "NCCL 2.28.9; NCCL_ALGO=Ring"; only where the module is built with it. */
 void cuda_collective_library(char *text, size_t text_bytes);
+/* Those of the n variables that the environment has, as "; NAME=VALUE" one behind the other. */
+void cuda_write_settings(const char *const *names, size_t n, char *text, size_t text_bytes);
 
 /* ---- the families, as ops_table.h describes them ---- */
 

@@ -42,10 +42,16 @@ static lemoe_status failed(const char *file, int line, const char *what, ncclRes
         if (nccl_result_ != ncclSuccess) return failed(__FILE__, __LINE__, (what), nccl_result_);                      \
     } while (0)
 
+/* With these it adds in another order than it would choose. */
+static const char *const order_settings[] = {"NCCL_ALGO", "NCCL_PROTO", "NCCL_MIN_NCHANNELS", "NCCL_MAX_NCHANNELS"};
+
 void cuda_collective_library(char *text, size_t text_bytes) {
     int version = 0;
+    char settings[128];
     (void)ncclGetVersion(&version);
-    (void)snprintf(text, text_bytes, "NCCL %d.%d.%d", version / 10000, version % 10000 / 100, version % 100);
+    cuda_write_settings(order_settings, sizeof order_settings / sizeof *order_settings, settings, sizeof settings);
+    (void)snprintf(text, text_bytes, "NCCL %d.%d.%d%s", version / 10000, version % 10000 / 100, version % 100,
+                   settings);
 }
 
 static lemoe_status type_of(lemoe_tensor x, ncclDataType_t *out) {

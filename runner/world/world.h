@@ -18,7 +18,7 @@ typedef struct lemoe_world {
     int local_rank;   /* this rank's place on its node: which of several devices it takes */
     lemoe_device *device;
     lemoe_device_info device_info;
-    char domain[512]; /* within what results are equal bit for bit: the device's, and how its tensors are reduced */
+    char domain[576]; /* within what results are equal bit for bit: the device's, and how its tensors are reduced */
     lemoe_llama *model;
     lemoe_tokenizer *tokenizer;
     lemoe_dataset *dataset;

@@ -99,6 +99,19 @@ static void what_changes_bits_is_in_the_domain(void **state) {
     lemoe_device_close(changed);
 }
 
+static void what_changes_the_order_of_sums_is_named_with_the_library(void **state) {
+    static const char *const names[] = {"NCCL_ALGO", "NCCL_PROTO", "NCCL_MIN_NCHANNELS", "NCCL_MAX_NCHANNELS"};
+    lemoe_device_libraries libraries;
+    (void)state;
+    for (int i = 0; i < 4; i++) assert_int_equal(setenv(names[i], "allreduce:tree", 1), 0);
+    assert_ok(lemoe_device_describe_libraries("cuda", &libraries));
+    for (int i = 0; i < 4; i++) assert_int_equal(unsetenv(names[i]), 0);
+    assert_string_equal(libraries.collective, "NCCL 0.0.0; NCCL_ALGO=allreduce:t; NCCL_PROTO=allreduce:t; "
+                                              "NCCL_MIN_NCHANNELS=allreduce:t; NCCL_MAX_NCHANNELS=allreduce:t");
+    assert_ok(lemoe_device_describe_libraries("cuda", &libraries));
+    assert_string_equal(libraries.collective, "NCCL 0.0.0");
+}
+
 /* ---- memory ---- */
 
 static void memory_that_is_not_there(void **state) {
@@ -394,6 +407,7 @@ int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(devices_are_counted_and_told_apart),
         cmocka_unit_test(what_changes_bits_is_in_the_domain),
+        cmocka_unit_test(what_changes_the_order_of_sums_is_named_with_the_library),
         cmocka_unit_test(the_cpu_captures_nothing),
         cmocka_unit_test(the_cpu_has_no_collectives),
         cmocka_unit_test_setup_teardown(memory_that_is_not_there, open_device, close_device),
