@@ -153,16 +153,13 @@ static lemoe_status check_memory(lemoe_world *world, const lemoe_config *config,
     return status;
 }
 
-/* Reductions that do not run in the host's memory have an order of their own. */
+/* Reductions through the host have the bits of the team's own; a library of the device adds in an order of its own. */
 static lemoe_status write_domain(lemoe_world *world) {
     lemoe_device_libraries libraries = {{0}, {0}};
-    const char *way = lemoe_comm_transport_name(world->comm);
     int n = snprintf(world->domain, sizeof world->domain, "%s", lemoe_device_domain(world->device));
-    if (strcmp(way, "host") == 0) return LEMOE_OK;
+    if (lemoe_comm_size(world->comm) == 1 || !lemoe_comm_stays_on_device(world->comm)) return LEMOE_OK;
     LEMOE_TRY(lemoe_device_describe_libraries(lemoe_device_kind(world->device), &libraries));
-    bool by_library = lemoe_comm_stays_on_device(world->comm);
-    (void)snprintf(world->domain + n, sizeof world->domain - (size_t)n, "; reductions %s%s%s", way,
-                   by_library ? " by " : "", by_library ? libraries.collective : "");
+    (void)snprintf(world->domain + n, sizeof world->domain - (size_t)n, "; reductions by %s", libraries.collective);
     return LEMOE_OK;
 }
 

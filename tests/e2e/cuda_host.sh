@@ -66,7 +66,8 @@ LEMOE_CUDA_HOST_ORDER=ahead on cuda 2 killed
 unset LEMOE_CUDA_HOST_DEVICES
 
 domain() { "$python" -c 'import h5py, sys; print(h5py.File(sys.argv[1]).attrs["domain"])' "$(run_file "$1" lemoe-stable)"; }
-[[ $(domain staged) == "$(domain cuda); reductions staged" ]] || fail "domains: $(domain cuda), $(domain staged)"
+[[ $(domain staged) == "$(domain cuda)" && $(domain direct) == "$(domain cuda); reductions by NCCL 0.0.0" ]] ||
+    fail "domains: $(domain cuda), $(domain staged), $(domain direct)"
 on cuda 1 again
 same() { # FOLDER FOLDER METHOD WHAT: but for their names
     "$python" "$here/compare_h5.py" --ignore-attribute config_yaml "$(run_file "$1" "$3")" "$(run_file "$2" "$3")" ||
