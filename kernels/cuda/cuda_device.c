@@ -180,7 +180,8 @@ void cuda_write_settings(const char *const *names, size_t n, char *text, size_t 
 static const char *const blas_settings[] = {"NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION",
                                             "CUBLAS_EMULATION_STRATEGY"};
 
-/* All that decides last bits: the device's model and how much of it there is, the libraries, our kernels. */
+/* All that decides last bits: the device's model and how much of it there is, the libraries, our kernels and
+ * what compiled them. */
 static lemoe_status write_domain(lemoe_device *device) {
     struct cudaDeviceProp properties;
     lemoe_device_libraries libraries = {{0}, {0}};
@@ -189,8 +190,9 @@ static lemoe_status write_domain(lemoe_device *device) {
     cuda_describe_libraries(&libraries);
     cuda_write_settings(blas_settings, sizeof blas_settings / sizeof *blas_settings, settings, sizeof settings);
     (void)snprintf(device->domain, sizeof device->domain,
-                   "cuda; %.48s sm_%d%d, %d multiprocessors; %.100s%s; kernels %s", properties.name, properties.major,
-                   properties.minor, properties.multiProcessorCount, libraries.compute, settings, LEMOE_KERNELS_ID);
+                   "cuda; %.48s sm_%d%d, %d multiprocessors; %.100s%s; kernels %s by %.24s", properties.name,
+                   properties.major, properties.minor, properties.multiProcessorCount, libraries.compute, settings,
+                   LEMOE_KERNELS_ID, LEMOE_KERNELS_COMPILER);
     return LEMOE_OK;
 }
 

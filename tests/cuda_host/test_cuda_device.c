@@ -94,6 +94,7 @@ static void what_changes_bits_is_in_the_domain(void **state) {
     for (int i = 0; i < 3; i++) assert_non_null(strstr(lemoe_device_domain(changed), names[i]));
     for (int i = 0; i < 3; i++) assert_int_equal(unsetenv(names[i]), 0);
     assert_non_null(strstr(lemoe_device_domain(changed), "CUBLAS_EMULATION_STRATEGY=performant ; kernels "));
+    assert_non_null(strstr(lemoe_device_domain(changed), " by g++ "));
     assert_non_null(strstr(lemoe_device_domain(changed), "; products bf16"));
     lemoe_device_close(plain);
     lemoe_device_close(changed);
