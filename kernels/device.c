@@ -123,6 +123,9 @@ lemoe_status lemoe_device_zero(lemoe_device *device, void *block, size_t n_bytes
     return n_bytes ? memory_of(device)->zero(device, block, n_bytes) : LEMOE_OK;
 }
 lemoe_status lemoe_device_sync(lemoe_device *device) { return memory_of(device)->sync(device); }
+bool lemoe_device_is_lost(lemoe_device *device) {
+    return memory_of(device)->is_lost && memory_of(device)->is_lost(device);
+}
 
 lemoe_status lemoe_device_host_alloc(lemoe_device *device, size_t n_bytes, void **out) {
     if (memory_of(device)->host_alloc) return memory_of(device)->host_alloc(device, n_bytes, out);

@@ -86,6 +86,10 @@ lemoe_status lemoe_device_zero(lemoe_device *device, void *block, size_t n_bytes
 /* Local. Waits for all operations. Errors of operations that did not wait show up here, and in download: DEVICE, ARG
  * where an operation met an index outside its tensor, or COMM for a collective that will never end (collective.h). */
 lemoe_status lemoe_device_sync(lemoe_device *device) LEMOE_MUST_CHECK;
+/* Local. After a failure: whether it was the device's last, as an access outside of its memory or an error of that
+ * memory are. Every call fails from then on, in this process; another may open it anew. Waits for all operations but
+ * collectives, and keeps the error record. The CPU is never lost. */
+bool lemoe_device_is_lost(lemoe_device *device);
 /* Local. Host memory that transfers fastest (pinned where the device has such a thing), not cleared;
  * freed before the device is closed. Freeing NULL is fine. Errors: NOMEM. */
 lemoe_status lemoe_device_host_alloc(lemoe_device *device, size_t n_bytes, void **out) LEMOE_MUST_CHECK;

@@ -39,6 +39,10 @@ typedef struct lemoe_memory_ops {
     /* free and total bytes this process may count on */
     lemoe_status (*mem_info)(lemoe_device *device, size_t *free_bytes, size_t *total_bytes);
 
+    /* ---- optional: whether the device answers no more; without, it always does ---- */
+
+    bool (*is_lost)(lemoe_device *device);
+
     /* ---- optional: pinned host memory; without, it is plain ---- */
 
     lemoe_status (*host_alloc)(lemoe_device *device, size_t n_bytes, void **out);

@@ -416,6 +416,16 @@ static lemoe_status cuda_sync(lemoe_device *device) {
     return wait(state);
 }
 
+/* An error that does not go away with being asked for. A collective may never end, so it is not waited for. */
+static bool cuda_is_lost(lemoe_device *device) {
+    cuda_state *state = cuda_state_of(device);
+    if (!state->groups) (void)cudaStreamSynchronize(state->stream);
+    (void)cudaGetLastError();
+    cudaError_t error = cudaStreamQuery(state->stream);
+    (void)cudaGetLastError();
+    return error != cudaSuccess && error != cudaErrorNotReady;
+}
+
 /* ---- captured work: a graph is the library's executable graph ---- */
 
 static lemoe_status cuda_capture_begin(lemoe_device *device) {
@@ -474,6 +484,7 @@ const lemoe_memory_ops cuda_memory_ops = {
     .zero = cuda_zero,
     .sync = cuda_sync,
     .mem_info = cuda_mem_info,
+    .is_lost = cuda_is_lost,
     .host_alloc = cuda_host_alloc,
     .host_free = cuda_host_free,
     .reserve_workspace = cuda_reserve_workspace,

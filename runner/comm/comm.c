@@ -52,11 +52,14 @@ lemoe_status lemoe_comm_broadcast_bytes(lemoe_comm *comm, int root, void *bytes,
     return comm->ops->broadcast(comm, root, bytes, n_bytes);
 }
 
+void lemoe_comm_end_job(lemoe_comm *comm, const char *why) {
+    (void)fprintf(stderr, "[rank %d] %s: %s\n%s\n", comm->rank, why, lemoe_error_message(), lemoe_error_trace());
+    comm->ops->abandon(comm);
+}
+
 lemoe_status lemoe_comm_keep_step(lemoe_comm *comm, lemoe_status status) {
     if (status == LEMOE_OK || comm->size == 1) return status;
-    (void)fprintf(stderr, "[rank %d] cannot keep step with its team: %s\n%s\n", comm->rank, lemoe_error_message(),
-                  lemoe_error_trace());
-    comm->ops->abandon(comm);
+    lemoe_comm_end_job(comm, "cannot keep step with its team");
     return status;
 }
 

@@ -79,5 +79,8 @@ lemoe_status lemoe_comm_agree(lemoe_comm *comm, lemoe_status local) LEMOE_MUST_C
  * between two of them cannot reach its team's next agreement, and the others would wait for it for ever. So with more
  * than one rank a failure is printed and ends the job (exit status 2); with one it is returned like any other. */
 lemoe_status lemoe_comm_keep_step(lemoe_comm *comm, lemoe_status status) LEMOE_MUST_CHECK;
+/* Local. Prints why, and the failure under way, and ends the job that the comm belongs to, all other teams with it:
+ * exit status 2. Nothing is closed. Returns where the comm is a single rank's own (lemoe_comm_self): it has no job. */
+void lemoe_comm_end_job(lemoe_comm *comm, const char *why);
 
 #endif

@@ -8,7 +8,7 @@ typedef struct lemoe_comm_ops {
     lemoe_status (*allreduce)(lemoe_comm *comm, lemoe_tensor x, bool max);
     lemoe_status (*allgather)(lemoe_comm *comm, lemoe_tensor x, lemoe_tensor out);
     lemoe_status (*broadcast)(lemoe_comm *comm, int root, void *bytes, size_t n_bytes);
-    void (*abandon)(lemoe_comm *comm); /* ends the job; does not return where there are other ranks */
+    void (*abandon)(lemoe_comm *comm); /* ends the job; returns only where there is none */
     void (*close)(lemoe_comm *comm);
 } lemoe_comm_ops;
 

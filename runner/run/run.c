@@ -422,12 +422,24 @@ static void record_refusal(run *r) {
     lemoe_mem_free(reason);
 }
 
+/* A device that a run has lost fails the next one as well, so the failure is neither recorded nor outlived: whoever
+ * executes runs ends the job, and what is open ends with it. Another process goes on with the run, or sets it aside. */
+static bool is_lost(run *r, lemoe_status status) {
+    if (status == LEMOE_OK || lemoe_world_check_devices(r->world) == LEMOE_OK) return false;
+    lemoe_error_prefix("%s", r->args->run_id);
+    return true;
+}
+
 static lemoe_status close_run(run *r, lemoe_status status) {
+    if (is_lost(r, status)) return LEMOE_ERR_DEVICE;
     lemoe_routing_destroy(r->routing);
     lemoe_evaluator_destroy(r->evaluator);
     if (r->editor) r->ops->close(r->editor);
     lemoe_status proved = r->world->model ? lemoe_llama_seams_clear(r->world->model) : LEMOE_OK;
-    if (status == LEMOE_OK) status = agree(r, proved);
+    if (status == LEMOE_OK) {
+        status = agree(r, proved);
+        if (is_lost(r, status)) return LEMOE_ERR_DEVICE;
+    }
     if (!r->results && status == LEMOE_ERR_NOMEM && r->is_first) record_refusal(r);
     if (r->results) {
         const char *word = status == LEMOE_OK ? "complete" : status == LEMOE_ERR_INTERRUPTED ? "interrupted" : "failed";

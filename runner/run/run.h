@@ -36,7 +36,8 @@ typedef struct lemoe_run_args {
 
 /* Collective on the world's comm. Edits and evaluates; everything it finds is in the journal and HDF5 of run_id. The
  * status is agreed: OK, or what went wrong, which is recorded in the results as well (STATE "interrupted": stopped by a
- * signal). */
+ * signal). But where a device of the team answers no more (DEVICE, world->is_lost) nothing is recorded or closed, and
+ * the caller ends the job. */
 lemoe_status lemoe_run_execute(const lemoe_run_args *args) LEMOE_MUST_CHECK;
 /* Local. For a run that ended before this launch: what its process left undone, if it was killed right then - the last
  * publish, and of a complete run the removal of its checkpoints. Errors: those of publishing. */

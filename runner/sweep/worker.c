@@ -179,6 +179,9 @@ static lemoe_status do_run(worker *w, int64_t index) {
         .loss = (double)NAN, .immediate = {(double)NAN, (double)NAN, (double)NAN}
     };
     lemoe_status ended = w->execute(&args);
+    if (w->team.world->is_lost)
+        lemoe_comm_end_job(lemoe_launch_world(w->launch),
+                           "the job ends, and the same command goes on from the last checkpoint");
     LEMOE_TRY(w->broken);
     return w->team.is_leader ? tell_done(w, ended) : LEMOE_OK;
 }

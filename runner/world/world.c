@@ -210,6 +210,18 @@ lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config,
     return LEMOE_OK;
 }
 
+static lemoe_status check_device(const lemoe_world *world) {
+    if (!world->device || !lemoe_device_is_lost(world->device)) return LEMOE_OK;
+    lemoe_error_prefix("GPU %s (%s) is lost to this process", world->device_info.id, world->device_info.name);
+    return LEMOE_ERR_DEVICE;
+}
+
+lemoe_status lemoe_world_check_devices(lemoe_world *world) {
+    lemoe_status status = lemoe_comm_agree(world->comm, check_device(world));
+    world->is_lost = status != LEMOE_OK;
+    return status;
+}
+
 static void items_from_stream(const lemoe_edit_stream *stream, lemoe_item *items) {
     for (int64_t i = 0; i < stream->n_edit * stream->n_role; i++) {
         const lemoe_sequence *s = &stream->sequences[i];

@@ -27,6 +27,7 @@ typedef struct lemoe_world {
     int64_t n_cache, cache_capacity;
     lemoe_config loaded; /* whose model, data and parallel sections are open now */
     bool has_model, has_data;
+    bool is_lost;                    /* what lemoe_world_check_devices found: equal on all ranks */
     struct lemoe_world_zeros *zeros; /* of a world that plans: what its items point to */
 } lemoe_world;
 
@@ -52,6 +53,10 @@ lemoe_status lemoe_world_open_planning(lemoe_comm *comm, const lemoe_world_plan_
  * agreed on: NOMEM before anything is allocated, where a device of its own memory has no room for this and for the
  * weights, of all ranks that share it; those of opening. */
 lemoe_status lemoe_world_prepare(lemoe_world *world, const lemoe_config *config, int64_t run_bytes) LEMOE_MUST_CHECK;
+/* Collective. After a failure that all ranks have: whether their devices still answer. Errors, agreed on: DEVICE, with
+ * the device's name in front of the failure; COMM. From then on the world is lost: in this process nothing can be
+ * computed in it, or closed. */
+lemoe_status lemoe_world_check_devices(lemoe_world *world) LEMOE_MUST_CHECK;
 /* Collective. All sequences in dataset order, [n_edit * n_role] like the stream's, with their rows at the cut: from
  * memory, from cache_folder (NULL: none), or computed. Borrowed until the world's data changes or it closes. Errors,
  * agreed on: NOMEM, before anything is computed. */

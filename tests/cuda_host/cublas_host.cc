@@ -57,6 +57,7 @@ void multiply(const product &p) {
 } // namespace
 
 cublasStatus_t cublasCreate(cublasHandle_t *handle) {
+    if (cuda_host_is_broken()) return CUBLAS_STATUS_NOT_INITIALIZED;
     *handle = new cublasContext{nullptr};
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -77,9 +78,10 @@ cublasStatus_t cublasGetProperty(libraryPropertyType, int *value) {
     return CUBLAS_STATUS_SUCCESS;
 }
 const char *cublasGetStatusString(cublasStatus_t status) {
-    return status == CUBLAS_STATUS_SUCCESS         ? "success"
-           : status == CUBLAS_STATUS_INVALID_VALUE ? "invalid value"
-                                                   : "not supported";
+    return status == CUBLAS_STATUS_SUCCESS            ? "success"
+           : status == CUBLAS_STATUS_INVALID_VALUE    ? "invalid value"
+           : status == CUBLAS_STATUS_EXECUTION_FAILED ? "the function failed to launch on the GPU"
+                                                      : "not supported";
 }
 
 cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t transa, cublasOperation_t transb, int64_t m,
@@ -108,5 +110,5 @@ cublasStatus_t cublasGemmEx_64(cublasHandle_t handle, cublasOperation_t transa, 
                  static_cast<float *>(c),
                  compute == CUBLAS_COMPUTE_32F_FAST_TF32};
     (void)cuda_host_done(cuda_host_queue(handle->stream, {[p] { multiply(p); }, nullptr}));
-    return CUBLAS_STATUS_SUCCESS;
+    return cuda_host_is_broken() ? CUBLAS_STATUS_EXECUTION_FAILED : CUBLAS_STATUS_SUCCESS;
 }

@@ -12,6 +12,10 @@
  *   LEMOE_CUDA_HOST_ORDER        held or ahead: one order of streams (cuda_host_streams.cc) in place of both in turn
  *   LEMOE_CUDA_HOST_DEAF=1       NCCL never notices that a rank is gone, as between GPUs of one node
  *   LEMOE_CUDA_HOST_SECONDS      how long ranks wait for one another before the process ends with a message (300)
+ *   LEMOE_CUDA_HOST_BREAKS       the launch, counted from 1 as they run, that breaks the device: nothing runs after it,
+ *                                and every call fails, for as long as the process lives (none)
+ *   LEMOE_CUDA_HOST_REFUSES      the launch, counted as they are made, that is refused; the device lives on (none)
+ *   LEMOE_CUDA_HOST_KERNEL       the kernel whose launches these two count, as k_topk_softmax (any)
  */
 #include "tests/cuda_host/cuda_host.h"
 
@@ -34,6 +38,7 @@ std::map<size_t, std::vector<char *>> freed; /* by pages */
 std::map<const char *, size_t> pinned;
 int n_open, device_in_use;
 cudaError_t last_error;
+bool is_broken;
 
 size_t total_bytes() { return cuda_host_setting("LEMOE_CUDA_HOST_BYTES", (size_t)4 << 30); }
 int n_device() { return (int)cuda_host_setting("LEMOE_CUDA_HOST_DEVICES", 1); }
@@ -93,11 +98,34 @@ bool cuda_host_is_pinned(const void *block) {
     return after != pinned.begin() && address < std::prev(after)->first + std::prev(after)->second;
 }
 
+/* ---- launches that go wrong ---- */
+
+static bool is_counted(const char *kernel) {
+    const char *wanted = getenv("LEMOE_CUDA_HOST_KERNEL");
+    return !wanted || strcmp(wanted, kernel) == 0;
+}
+
+bool cuda_host_is_broken() { return is_broken; }
+
+bool cuda_host_breaks(const char *kernel) {
+    static size_t n_run;
+    size_t at = cuda_host_setting("LEMOE_CUDA_HOST_BREAKS", 0);
+    if (at && is_counted(kernel) && ++n_run == at) is_broken = true;
+    return is_broken;
+}
+
+bool cuda_host_refuses(const char *kernel) {
+    static size_t n_made;
+    size_t at = cuda_host_setting("LEMOE_CUDA_HOST_REFUSES", 0);
+    return at && is_counted(kernel) && ++n_made == at;
+}
+
 /* ---- errors, devices ---- */
 
 const char *cudaGetErrorName(cudaError_t error) {
     return error == cudaSuccess                 ? "cudaSuccess"
            : error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation"
+           : error == cudaErrorIllegalAddress   ? "cudaErrorIllegalAddress"
                                                 : "cudaError";
 }
 const char *cudaGetErrorString(cudaError_t error) {
@@ -110,14 +138,18 @@ const char *cudaGetErrorString(cudaError_t error) {
     case cudaErrorStreamCaptureUnjoined: return "capturing stream has unjoined work";
     case cudaErrorStreamCaptureIsolation: return "dependency created on uncaptured work in another stream";
     case cudaErrorNotReady: return "device not ready";
+    case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
+    case cudaErrorInvalidConfiguration: return "invalid configuration argument";
     default: return "invalid argument";
     }
 }
 cudaError_t cuda_host_done(cudaError_t error) {
+    if (is_broken) return cudaErrorIllegalAddress;
     if (error != cudaSuccess) last_error = error;
     return error;
 }
 cudaError_t cudaGetLastError(void) {
+    if (is_broken) return cudaErrorIllegalAddress; /* it stays */
     cudaError_t error = last_error;
     last_error = cudaSuccess;
     return error;
@@ -140,7 +172,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int devic
 cudaError_t cudaSetDevice(int device) {
     if (device < 0 || device >= n_device()) return cuda_host_done(cudaErrorInvalidDevice);
     device_in_use = device;
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }
 int cuda_host_device() { return device_in_use; }
 cudaError_t cudaDriverGetVersion(int *version) {
@@ -169,6 +201,7 @@ static char *take_pages(size_t n_bytes) {
 }
 
 cudaError_t cudaMalloc(void **block, size_t n_bytes) {
+    if (is_broken) return cuda_host_done(cudaErrorIllegalAddress);
     if (cuda_host_refused_by_capture()) return cuda_host_done(cudaErrorStreamCaptureUnsupported);
     if (!range) {
         void *pages = mmap(nullptr, range_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -193,6 +226,7 @@ cudaError_t cudaFree(void *block) {
     if (!block) return cudaSuccess;
     if (cuda_host_refused_by_capture()) return cuda_host_done(cudaErrorStreamCaptureUnsupported);
     cuda_host_finish_all();
+    if (is_broken) return cuda_host_done(cudaErrorIllegalAddress);
     auto found = blocks.find(static_cast<char *>(block));
     if (found == blocks.end()) return cuda_host_done(cudaErrorInvalidValue);
     size_t n_bytes = found->second, taken = whole_pages(n_bytes);
@@ -208,6 +242,7 @@ cudaError_t cudaFree(void *block) {
 }
 
 cudaError_t cudaMallocHost(void **block, size_t n_bytes) {
+    if (is_broken) return cuda_host_done(cudaErrorIllegalAddress);
     if (cuda_host_refused_by_capture()) return cuda_host_done(cudaErrorStreamCaptureUnsupported);
     *block = malloc(n_bytes);
     if (!*block) return cuda_host_done(cudaErrorMemoryAllocation);
@@ -219,6 +254,7 @@ cudaError_t cudaFreeHost(void *block) {
     if (!block) return cudaSuccess;
     if (cuda_host_refused_by_capture()) return cuda_host_done(cudaErrorStreamCaptureUnsupported);
     cuda_host_finish_all();
+    if (is_broken) return cuda_host_done(cudaErrorIllegalAddress);
     if (!pinned.erase(static_cast<char *>(block))) return cuda_host_done(cudaErrorInvalidValue);
     free(block);
     return cudaSuccess;
@@ -227,12 +263,12 @@ cudaError_t cudaFreeHost(void *block) {
 cudaError_t cudaMemGetInfo(size_t *free_bytes, size_t *total) {
     *total = total_bytes();
     *free_bytes = n_taken < *total ? *total - n_taken : 0;
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }
 
 cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, const void *pointer) {
     attributes->type = cuda_host_on_device(pointer, 1) ? cudaMemoryTypeDevice
                        : cuda_host_is_pinned(pointer)  ? cudaMemoryTypeHost
                                                        : cudaMemoryTypeUnregistered;
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }

@@ -31,6 +31,11 @@ int cuda_host_device();
 cudaError_t cuda_host_done(cudaError_t error);
 /* Ends the process with a message: a contract of the device is broken, and no result after it would mean anything. */
 [[noreturn]] void cuda_host_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Whether a launch has broken the device: nothing runs any more, and every call gives the same error. */
+bool cuda_host_is_broken();
+/* Before a kernel runs, and before it is queued: whether this launch is to break the device, or to be refused. */
+bool cuda_host_breaks(const char *kernel);
+bool cuda_host_refuses(const char *kernel);
 /* A number of the environment. */
 size_t cuda_host_setting(const char *name, size_t otherwise);
 

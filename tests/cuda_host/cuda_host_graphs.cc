@@ -39,7 +39,7 @@ cudaError_t cuda_host_record(cudaStream_t stream, cuda_host_work work) {
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode) {
-    if (stream->capture) return cuda_host_done(cudaErrorInvalidValue);
+    if (cuda_host_is_broken() || stream->capture) return cuda_host_done(cudaErrorInvalidValue);
     stream->capture.reset(new cuda_host_capture{stream, false, false, {}, {stream}});
     stream->captured_tail.clear();
     captures.push_back(stream->capture);
@@ -68,7 +68,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     }
     capture->is_over = true;
     captures.erase(std::find(captures.begin(), captures.end(), capture));
-    if (capture->is_broken) return cuda_host_done(cudaErrorStreamCaptureInvalidated);
+    if (capture->is_broken || cuda_host_is_broken()) return cuda_host_done(cudaErrorStreamCaptureInvalidated);
     if (!is_joined(*capture, ends)) return cuda_host_done(cudaErrorStreamCaptureUnjoined);
     *graph = new CUgraph_st{std::move(capture->nodes), std::move(ends)};
     return cudaSuccess;
@@ -77,6 +77,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
 static size_t n_executable;
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph, unsigned long long) {
+    if (cuda_host_is_broken()) return cuda_host_done(cudaErrorIllegalAddress);
     if (cuda_host_refused_by_capture()) return cuda_host_done(cudaErrorStreamCaptureUnsupported);
     *executable = new CUgraphExec_st{*graph, {}};
     n_executable++;
@@ -85,11 +86,11 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t *executable, cudaGraph_t graph,
 /* Real ones take their memory of the device here, or when they are made. */
 cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
     bool has_room = n_executable <= cuda_host_setting("LEMOE_CUDA_HOST_GRAPHS", SIZE_MAX);
-    return has_room ? cudaSuccess : cuda_host_done(cudaErrorMemoryAllocation);
+    return cuda_host_done(has_room ? cudaSuccess : cudaErrorMemoryAllocation);
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
     delete graph;
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }
 
 /* What a recorded piece waits for in this launch. */
@@ -103,6 +104,7 @@ static std::vector<node_ptr> before_of(const cuda_host_recorded &recorded, const
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
     const CUgraph_st &graph = executable->graph;
+    if (cuda_host_is_broken()) return cuda_host_done(cudaErrorIllegalAddress);
     if (stream->capture) return cuda_host_break(stream->capture.get(), cudaErrorStreamCaptureUnsupported);
     std::map<int, line_ptr> lines;
     std::vector<node_ptr> launched, given, roots = stream->tail;
@@ -119,12 +121,12 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
     for (size_t end : graph.ends) stream->tail.push_back(launched[end]);
     executable->last = stream->tail;
     if (!given.empty()) cuda_host_settle(given);
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }
 
 /* What was launched keeps what it needs. */
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
     delete executable;
     n_executable--;
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }

@@ -62,7 +62,8 @@ void mark(std::vector<node_ptr> wanted) {
 bool is_done(const node_ptr &node) { return node->is_done; }
 bool are_done(const std::vector<node_ptr> &nodes) { return std::all_of(nodes.begin(), nodes.end(), is_done); }
 bool may_run(const node_ptr &node) {
-    return are_done(node->before) && (!node->collective || node->collective->is_there(node->number));
+    bool is_there = !node->collective || cuda_host_is_broken() || node->collective->is_there(node->number);
+    return is_there && are_done(node->before);
 }
 
 /* The line whose turn it is; NULL: none can go on. */
@@ -96,7 +97,7 @@ void run_some(const std::vector<node_ptr> &wanted) {
         if (!open) open.emplace();
         node_ptr node = std::move(line->nodes.front());
         line->nodes.pop_front();
-        node->run();
+        if (!cuda_host_is_broken()) node->run();
         node->run = nullptr;
         node->collective.reset();
         node->before.clear();
@@ -172,6 +173,7 @@ node_ptr cuda_host_append(const line_ptr &line, const cuda_host_work &work, std:
 void cuda_host_settle(const std::vector<node_ptr> &wanted) { (void)finish(wanted); }
 
 cudaError_t cuda_host_queue(cudaStream_t stream, cuda_host_work work) {
+    if (cuda_host_is_broken()) return cuda_host_done(cudaErrorIllegalAddress);
     if (stream->capture) return cuda_host_record(stream, std::move(work));
     node_ptr given;
     keep_undone(&stream->tail);
@@ -195,13 +197,15 @@ void cuda_host_launch(const char *kernel, const void *address, size_t argument_b
     bool fits = grid.x > 0 && grid.y > 0 && grid.y <= 65535 && grid.z == 1 && block.x > 0 && block.x <= 1024 &&
                 block.x % 32 == 0 && block.y == 1 && block.z == 1 && argument_bytes <= 4096 &&
                 shared_bytes <= (more == more_shared.end() ? plain_shared_bytes : more->second);
-    if (!fits) {
+    if (!fits || cuda_host_refuses(kernel)) {
         (void)cuda_host_done(cudaErrorInvalidConfiguration);
         return;
     }
     if (stream->is_descending < 0) stream->is_descending = n_launching++ % 2;
     bool is_descending = stream->is_descending == 1;
-    auto run = [=] { cuda_host_run_grid(kernel, grid, block, shared_bytes, is_descending, body); };
+    auto run = [=] {
+        if (!cuda_host_breaks(kernel)) cuda_host_run_grid(kernel, grid, block, shared_bytes, is_descending, body);
+    };
     (void)cuda_host_done(cuda_host_queue(stream, {run, nullptr}));
 }
 
@@ -214,6 +218,7 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute, int
 /* ---- streams ---- */
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+    if (cuda_host_is_broken()) return cuda_host_done(cudaErrorIllegalAddress);
     int place = n_stream++;
     *stream = new CUstream_st{place, -1, cuda_host_new_line(place), {}, nullptr, {}};
     return cudaSuccess;
@@ -234,7 +239,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     if (stream->capture) cuda_host_die("a stream is destroyed while it captures");
     delete stream;
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }
 
 static cudaError_t refuse_captured(cudaStream_t stream) {
@@ -244,12 +249,12 @@ static cudaError_t refuse_captured(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     if (stream->capture) return refuse_captured(stream);
     finish_or_die(stream->tail);
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }
 
 static cudaError_t query(const std::vector<node_ptr> &wanted) {
     run_some(wanted);
-    if (are_done(wanted)) return cudaSuccess;
+    if (are_done(wanted)) return cuda_host_done(cudaSuccess);
     doze();
     return cuda_host_done(cudaErrorNotReady); /* which cudaGetLastError gives as well */
 }
@@ -290,17 +295,18 @@ cudaError_t cudaMemsetAsync(void *block, int value, size_t n_bytes, cudaStream_t
 /* ---- events ---- */
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned) {
+    if (cuda_host_is_broken()) return cuda_host_done(cudaErrorIllegalAddress);
     *event = new CUevent_st{};
     return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
     delete event;
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     *event = CUevent_st{stream->tail, stream->capture, stream->captured_tail};
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }
 
 /* Draws the stream into the event's capture, if it is not there already. */
@@ -326,14 +332,14 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     if (stream->capture && !event->tail.empty())
         return cuda_host_break(stream->capture.get(), cudaErrorStreamCaptureIsolation);
     if (!stream->capture) stream->tail.insert(stream->tail.end(), event->tail.begin(), event->tail.end());
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     if (event->capture) return cuda_host_break(event->capture.get(), cudaErrorCapturedEvent);
     if (cuda_host_refused_by_capture()) return cuda_host_done(cudaErrorStreamCaptureUnsupported);
     finish_or_die(event->tail);
-    return cudaSuccess;
+    return cuda_host_done(cudaSuccess);
 }
 
 cudaError_t cudaEventQuery(cudaEvent_t event) {

@@ -129,9 +129,9 @@ ncclResult_t queue(ncclComm_t comm, const nccl_call &call, const void *send, voi
     work->send = send;
     work->receive = receive;
     work->n_bytes = n_bytes;
-    return cuda_host_done(cuda_host_queue(stream, {nullptr, work})) == cudaSuccess
-               ? ncclSuccess
-               : nccl_failed(ncclInvalidUsage, "%s: the stream captures no more", call.name);
+    if (cuda_host_done(cuda_host_queue(stream, {nullptr, work})) == cudaSuccess) return ncclSuccess;
+    return cuda_host_is_broken() ? nccl_failed(ncclUnhandledCudaError, "%s: the device is broken", call.name)
+                                 : nccl_failed(ncclInvalidUsage, "%s: the stream captures no more", call.name);
 }
 
 /* Real ones wait as long as there are graphs. */

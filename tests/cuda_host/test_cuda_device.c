@@ -310,6 +310,7 @@ static void the_cpu_captures_nothing(void **state) {
     (void)state;
     assert_ok(lemoe_device_open("cpu", 1, &cpu));
     assert_false(lemoe_device_can_capture(cpu));
+    assert_false(lemoe_device_is_lost(cpu));
     assert_error(lemoe_device_capture_begin(cpu), LEMOE_ERR_UNSUPPORTED, "run the operations plainly");
     assert_error(lemoe_device_capture_end(cpu, &graph), LEMOE_ERR_UNSUPPORTED, "captures nothing");
     assert_ok(lemoe_device_reserve_workspace(cpu, N));
@@ -404,6 +405,56 @@ static void transfers_check_their_sides(void **state) {
     assert_error(lemoe_device_zero(device, host, sizeof host), LEMOE_ERR_DEVICE, "invalid argument");
 }
 
+/* ---- failures that the device survives, and others ---- */
+
+static void a_refused_launch_is_not_the_last(void **state) {
+    lemoe_tensor x = tensor(2, 2, 1.0f);
+    (void)state;
+    assert_int_equal(setenv("LEMOE_CUDA_HOST_REFUSES", "1", 1), 0);
+    assert_error(lemoe_op_scale(device, 2.0f, x), LEMOE_ERR_DEVICE, "invalid configuration");
+    assert_int_equal(unsetenv("LEMOE_CUDA_HOST_REFUSES"), 0);
+    assert_false(lemoe_device_is_lost(device));
+    assert_string_equal(lemoe_error_message() + strlen("scale: "), "invalid configuration argument (cudaError)");
+    assert_ok(lemoe_op_scale(device, 2.0f, x));
+    assert_true(first_of(x) == 2.0f);
+}
+
+static void require(bool condition) {
+    if (!condition) abort();
+}
+
+/* Every call fails from then on, and closing ends. */
+static void the_device_breaks(void) {
+    lemoe_graph *graph = NULL;
+    float host[4] = {0};
+    void *block = NULL;
+    (void)alarm(60);
+    require(setenv("LEMOE_CUDA_HOST_BREAKS", "2", 1) == 0);
+    require(lemoe_op_scale(device, 2.0f, shared_tensor) == LEMOE_OK);
+    require(lemoe_device_capture_begin(device) == LEMOE_OK);
+    require(lemoe_op_scale(device, 2.0f, shared_tensor) == LEMOE_OK);
+    require(lemoe_device_capture_end(device, &graph) == LEMOE_OK && !lemoe_device_is_lost(device));
+    require(lemoe_graph_replay(device, graph) == LEMOE_OK); /* it notices later, where somebody waits */
+    require(lemoe_device_sync(device) == LEMOE_ERR_DEVICE && lemoe_device_is_lost(device));
+    require(strstr(lemoe_error_message(), "an illegal memory access was encountered"));
+    require(lemoe_device_alloc(device, sizeof host, &block) == LEMOE_ERR_DEVICE);
+    require(lemoe_device_upload(device, shared_tensor.data, host, sizeof host) == LEMOE_ERR_DEVICE);
+    require(lemoe_device_download(device, host, shared_tensor.data, sizeof host) == LEMOE_ERR_DEVICE);
+    require(lemoe_op_scale(device, 2.0f, shared_tensor) == LEMOE_ERR_DEVICE);
+    require(lemoe_device_capture_begin(device) == LEMOE_ERR_DEVICE && lemoe_device_is_lost(device));
+    lemoe_graph_destroy(device, graph);
+    lemoe_device_free(device, shared_tensor.data);
+    lemoe_device_close(device);
+    require(lemoe_device_open("cuda", 1, &device) != LEMOE_OK);
+}
+
+static void a_broken_device_is_lost_to_its_process(void **state) {
+    (void)state;
+    shared_tensor = tensor(2, 2, 1.0f);
+    assert_int_equal(signal_of(the_device_breaks), 0);
+    assert_false(lemoe_device_is_lost(device)); /* to another it is not */
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(devices_are_counted_and_told_apart),
@@ -420,6 +471,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_group_of_one_keeps_what_it_has, open_device, close_device),
         cmocka_unit_test_setup_teardown(mistakes_end_the_process, open_device, close_device),
         cmocka_unit_test_setup_teardown(transfers_check_their_sides, open_device, close_device),
+        cmocka_unit_test_setup_teardown(a_refused_launch_is_not_the_last, open_device, close_device),
+        cmocka_unit_test_setup_teardown(a_broken_device_is_lost_to_its_process, open_device, close_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

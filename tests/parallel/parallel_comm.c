@@ -195,9 +195,17 @@ static void abandon(parallel *p) {
     (void)parallel_check(p, false, "still here, with status %s", lemoe_status_name(status));
 }
 
+/* A job of one rank has nobody to keep step with, and ends all the same where it has to. */
+static void end_job(parallel *p) {
+    (void)!lemoe_raise(LEMOE_ERR_DEVICE, "no answer");
+    lemoe_comm_end_job(p->world, "the job ends");
+    (void)parallel_check(p, false, "still here");
+}
+
 int main(int argc, char **argv) {
     parallel p;
     parallel_open(&p, &argc, &argv);
+    if (argc > 1 && strcmp(argv[1], "end") == 0) end_job(&p);
     if (argc > 1 && strcmp(argv[1], "abandon") == 0) abandon(&p);
     reductions(&p);
     gathers_and_broadcasts(&p);
