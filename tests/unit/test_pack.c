@@ -9,6 +9,31 @@ static void items_of(lemoe_item items[3]) {
     items[2] = (lemoe_item){.ids = ids_c, .n_tok = 2, .n_prompt = 1};
 }
 
+/* The three of them, without rows. */
+typedef struct packed {
+    lemoe_device *device;
+    lemoe_arena *arena;
+    lemoe_item items[3];
+    lemoe_pack pack;
+} packed;
+
+static int pack_three(void **state) {
+    static packed three;
+    three = (packed){0};
+    items_of(three.items);
+    *state = &three;
+    return lemoe_device_open("cpu", 1, &three.device) != LEMOE_OK ||
+           lemoe_arena_create(three.device, 4096, &three.arena) != LEMOE_OK ||
+           lemoe_pack_build(three.arena, three.items, 3, 0, &three.pack) != LEMOE_OK;
+}
+
+static int unpack_three(void **state) {
+    packed *three = *state;
+    lemoe_arena_destroy(three->arena);
+    lemoe_device_close(three->device);
+    return 0;
+}
+
 static void assert_index(lemoe_tensor t, const int32_t *expected, int64_t n) {
     assert_int_equal(t.dtype, LEMOE_I32);
     assert_int_equal(lemoe_tensor_count(&t), n);
@@ -16,15 +41,7 @@ static void assert_index(lemoe_tensor t, const int32_t *expected, int64_t n) {
 }
 
 static void sequences_lie_end_to_end(void **state) {
-    lemoe_device *device = NULL;
-    lemoe_arena *arena = NULL;
-    lemoe_item items[3];
-    lemoe_pack p;
-    (void)state;
-    assert_ok(lemoe_device_open("cpu", 1, &device));
-    assert_ok(lemoe_arena_create(device, 4096, &arena));
-    items_of(items);
-    assert_ok(lemoe_pack_build(arena, items, 3, 0, &p));
+    const lemoe_pack p = ((packed *)*state)->pack;
     assert_true(p.n_seq == 3 && p.n_tok == 9 && p.n_target == 3 && p.max_seq == 4);
     assert_index(p.ids, (int32_t[]){1, 10, 11, 12, 1, 20, 21, 1, 30}, 9);
     assert_index(p.position, (int32_t[]){0, 1, 2, 3, 0, 1, 2, 0, 1}, 9);
@@ -34,8 +51,6 @@ static void sequences_lie_end_to_end(void **state) {
     assert_memory_equal(p.start, ((int64_t[]){0, 4, 7, 9}), 4 * sizeof(int64_t));
     assert_memory_equal(p.target_start, ((int64_t[]){0, 2, 2, 3}), 4 * sizeof(int64_t));
     assert_null(p.x.data);
-    lemoe_arena_destroy(arena);
-    lemoe_device_close(device);
 }
 
 static void rows_come_from_the_items(void **state) {
@@ -88,26 +103,16 @@ static void packs_are_split_by_one_rule(void **state) {
 
 /* A pack of three items has 4, 3 and 2 tokens. */
 static void a_part_is_a_pack_of_views(void **state) {
-    lemoe_device *device = NULL;
-    lemoe_arena *arena = NULL;
-    lemoe_item items[3];
-    lemoe_pack p;
-    (void)state;
-    assert_ok(lemoe_device_open("cpu", 1, &device));
-    assert_ok(lemoe_arena_create(device, 4096, &arena));
-    items_of(items);
-    assert_ok(lemoe_pack_build(arena, items, 3, 0, &p));
+    const lemoe_pack p = ((packed *)*state)->pack;
     lemoe_pack whole = lemoe_pack_part(&p, 0, 3), late = lemoe_pack_part(&p, 1, 3);
     assert_true(whole.n_seq == 3 && whole.n_tok == 9 && whole.max_seq == 4 && whole.first_row == 0);
     assert_true(whole.ids.data == p.ids.data && whole.seq_start.data == p.seq_start.data);
     assert_true(late.n_seq == 2 && late.n_tok == 5 && late.max_seq == 3 && late.first_row == 4);
-    assert_ptr_equal(late.items, &items[1]);
+    assert_ptr_equal(late.items, &((packed *)*state)->items[1]);
     assert_index(late.ids, (int32_t[]){1, 20, 21, 1, 30}, 5);
     assert_index(late.position, (int32_t[]){0, 1, 2, 0, 1}, 5);
     assert_index(late.seq_start, (int32_t[]){4, 7, 9}, 3);
     assert_null(late.x.data);
-    lemoe_arena_destroy(arena);
-    lemoe_device_close(device);
 }
 
 static void the_middle_is_between_two_sequences(void **state) {
@@ -133,10 +138,10 @@ static void the_middle_is_between_two_sequences(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sequences_lie_end_to_end),
+        cmocka_unit_test_setup_teardown(sequences_lie_end_to_end, pack_three, unpack_three),
         cmocka_unit_test(rows_come_from_the_items),
         cmocka_unit_test(packs_are_split_by_one_rule),
-        cmocka_unit_test(a_part_is_a_pack_of_views),
+        cmocka_unit_test_setup_teardown(a_part_is_a_pack_of_views, pack_three, unpack_three),
         cmocka_unit_test(the_middle_is_between_two_sequences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
