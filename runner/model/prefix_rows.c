@@ -150,7 +150,7 @@ typedef struct stand_in {
 } stand_in;
 
 static lemoe_status open_stand_in(const lemoe_llama *model, stand_in *s) {
-    lemoe_llama_args args = {.dtype = model->dtype};
+    lemoe_llama_args args = {.dtype = model->dtype, .part_tokens = model->part_tokens};
     LEMOE_TRY(lemoe_comm_planning(lemoe_comm_rank(model->comm), lemoe_comm_size(model->comm), &s->comm));
     LEMOE_TRY(lemoe_planning_device_open_like(model->device, &s->device));
     LEMOE_TRY(lemoe_comm_attach(s->comm, s->device, ""));

@@ -1,3 +1,4 @@
+#include "kernels/planning.h"
 #include "runner/io/file.h"
 #include "runner/model/embedding_file.h"
 #include "tests/unit/world_fixture.h"
@@ -255,6 +256,27 @@ static void other_circumstances_have_other_files(void **state) {
     lemoe_llama_close(other);
 }
 
+/* By a rank of two that computes nothing: what a block computes in between is there for half a pack at a time. */
+static void packs_are_planned_as_they_are_computed(void **state) {
+    lemoe_comm *team = NULL;
+    lemoe_device *device = NULL;
+    lemoe_prefix_scratch planned[2] = {{0}};
+    (void)state;
+    assert_ok(lemoe_comm_planning(0, 2, &team));
+    assert_ok(lemoe_planning_device_open_like(f.w.device, &device));
+    assert_ok(lemoe_comm_attach(team, device, ""));
+    for (int64_t part_tokens = 0; part_tokens < 2; part_tokens++) {
+        lemoe_llama_args args = {.dtype = LEMOE_F32, .device = device, .comm = team, .part_tokens = part_tokens};
+        lemoe_prefix_cache_args cache = args_with(NULL);
+        assert_ok(lemoe_llama_open_planning(&args, lemoe_llama_config_of(f.w.model), &cache.model));
+        assert_ok(lemoe_prefix_cache_plan(&cache, f.w.text.items, TINY_ITEMS, &planned[part_tokens]));
+        lemoe_llama_close(cache.model);
+    }
+    assert_true(planned[1].arena_bytes > 0 && planned[1].arena_bytes < planned[0].arena_bytes);
+    lemoe_comm_close(team);
+    lemoe_device_close(device);
+}
+
 static void the_folder_stays_below_its_limit(void **state) {
     char folder[512], path[1024], foreign[600];
     struct stat info;
@@ -319,6 +341,7 @@ int main(void) {
         cmocka_unit_test(a_second_opening_reads_the_file),
         cmocka_unit_test(a_damaged_file_is_computed_anew),
         cmocka_unit_test(other_circumstances_have_other_files),
+        cmocka_unit_test(packs_are_planned_as_they_are_computed),
         cmocka_unit_test(the_folder_stays_below_its_limit),
         cmocka_unit_test(what_is_being_written_counts),
         cmocka_unit_test(a_folder_that_cannot_be_written_costs_time_only),
